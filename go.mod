@@ -3,3 +3,5 @@ module github.com/chate2e/chate2e
 go 1.26.0
 
 require filippo.io/edwards25519 v1.2.0
+
+require golang.org/x/crypto v0.58.0 // indirect
