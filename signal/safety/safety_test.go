@@ -278,14 +278,14 @@ func TestParseNumber(t *testing.T) {
 		}
 	}
 	for input, wantErr := range map[string]string{
-		"":                             "it has 60 digits, this text has 0",
-		want[1:]:                       "it has 60 digits, this text has 59",
-		want + " 1":                    "it has 60 digits, this text has 61",
-		want[:59] + "x":                "character 60 is neither a digit nor a space",
-		wide[:3] + "-" + want[1:]:      "character 2 is neither a digit nor a space",
-		want[:59] + "\xef\xbc":         "character 60 is neither a digit nor a space", // a cut full-width digit
-		want[:59] + "٣":                "character 60 is neither a digit nor a space", // Arabic-Indic
-		want[:59] + "\x00":             "character 60 is neither a digit nor a space",
+		"":                              "it has 60 digits, this text has 0",
+		want[1:]:                        "it has 60 digits, this text has 59",
+		want + " 1":                     "it has 60 digits, this text has 61",
+		want[:59] + "x":                 "character 60 is neither a digit nor a space",
+		wide[:3] + "-" + want[1:]:       "character 2 is neither a digit nor a space",
+		want[:59] + "\xef\xbc":          "character 60 is neither a digit nor a space", // a cut full-width digit
+		want[:59] + "٣":                 "character 60 is neither a digit nor a space", // Arabic-Indic
+		want[:59] + "\x00":              "character 60 is neither a digit nor a space",
 		want + strings.Repeat(" ", 965): "the text is longer than 1024 bytes",
 	} {
 		got, err := safety.ParseNumber(input)
