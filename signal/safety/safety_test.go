@@ -6,15 +6,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/internal/testvectors"
 	"github.com/chate2e/chate2e/signal/safety"
 )
 
@@ -29,93 +28,51 @@ func number(t *testing.T, our, their safety.Party, cfg safety.Config) *safety.Nu
 
 // TestVectors checks numbers and scannable forms against the official library.
 func TestVectors(t *testing.T) {
-	dir := os.Getenv("CHATE2E_VECTORS")
-	if dir == "" {
-		t.Skip("CHATE2E_VECTORS does not name a folder with the official library's vectors")
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "fingerprint.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	type hexBytes = string
 	var file struct {
 		Cases []struct {
-			Display    string   `json:"display"`
-			Iterations int      `json:"iterations"`
-			LocalID    string   `json:"local_id"`
-			LocalKey   hexBytes `json:"local_key"`
-			RemoteID   string   `json:"remote_id"`
-			RemoteKey  hexBytes `json:"remote_key"`
-			Scannable  hexBytes `json:"scannable"`
-			Version    uint32   `json:"version"`
+			Display    string          `json:"display"`
+			Iterations int             `json:"iterations"`
+			LocalID    string          `json:"local_id"`
+			LocalKey   testvectors.Hex `json:"local_key"`
+			RemoteID   string          `json:"remote_id"`
+			RemoteKey  testvectors.Hex `json:"remote_key"`
+			Scannable  testvectors.Hex `json:"scannable"`
+			Version    uint32          `json:"version"`
 		} `json:"cases"`
 	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		t.Fatal(err)
-	}
+	testvectors.Official(t, "fingerprint.json", &file)
 	if len(file.Cases) == 0 {
 		t.Fatal("the file has no cases")
 	}
 	for i, c := range file.Cases {
-		local := safety.Party{ID: []byte(c.LocalID), Key: unhex(t, c.LocalKey)}
-		remote := safety.Party{ID: []byte(c.RemoteID), Key: unhex(t, c.RemoteKey)}
+		local := safety.Party{ID: []byte(c.LocalID), Key: c.LocalKey}
+		remote := safety.Party{ID: []byte(c.RemoteID), Key: c.RemoteKey}
 		cfg := safety.Config{Iterations: c.Iterations, Version: c.Version}
 		n := number(t, local, remote, cfg)
 		if got := n.String(); got != c.Display {
 			t.Errorf("case %d: number %s, want %s", i, got, c.Display)
 		}
-		if got := hex.EncodeToString(n.Scannable()); got != c.Scannable {
-			t.Errorf("case %d: scannable %s, want %s", i, got, c.Scannable)
+		if got := n.Scannable(); !bytes.Equal(got, c.Scannable) {
+			t.Errorf("case %d: scannable %x, want %x", i, got, c.Scannable)
 		}
 		theirs := number(t, remote, local, cfg)
-		if same, err := theirs.Compare(unhex(t, c.Scannable)); !same || err != nil {
+		if same, err := theirs.Compare(c.Scannable); !same || err != nil {
 			t.Errorf("case %d: the other side compares %v, %v", i, same, err)
 		}
 	}
-}
-
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// source returns seeded randomness and makes the test print the seed when it
-// fails.
-func source(t *testing.T) *rand.ChaCha8 {
-	t.Helper()
-	var seed [32]byte
-	for i := range seed {
-		seed[i] = byte(rand.Uint32())
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("seed %x", seed)
-		}
-	})
-	return rand.NewChaCha8(seed)
-}
-
-func randomBytes(r *rand.ChaCha8, size int) []byte {
-	b := make([]byte, size)
-	_, _ = r.Read(b) // never fails
-	return b
 }
 
 // quick makes numbers fast where the cost of guessing does not matter.
 var quick = safety.Config{Iterations: 2}
 
 func TestSymmetric(t *testing.T) {
-	r := source(t)
+	r := testrand.New(t)
 	for i := range 50 {
 		// Keys of any length, also different ones, and one side's ID a prefix of
 		// the other's.
-		id := randomBytes(r, 20)
-		alice := safety.Party{ID: id, Key: randomBytes(r, 32+i%2)}
-		bob := safety.Party{ID: id[:1+i%20], Key: randomBytes(r, 32)}
+		id := r.Bytes(20)
+		alice := safety.Party{ID: id, Key: r.Bytes(32+i%2)}
+		bob := safety.Party{ID: id[:1+i%20], Key: r.Bytes(32)}
 		cfg := quick
 		if i == 0 {
 			cfg = safety.Config{}
@@ -145,19 +102,19 @@ func TestSymmetric(t *testing.T) {
 // the halves are shown in order of their digits, so a change of one key can
 // leave one half alone: the groups of the changed half must change.
 func TestChangedKey(t *testing.T) {
-	r := source(t)
+	r := testrand.New(t)
 	const trials = 100
 	for _, side := range []string{"our key", "their key", "our ID", "their ID"} {
 		var changedGroups [6]int
 		for range trials {
-			our := safety.Party{ID: randomBytes(r, 20), Key: randomBytes(r, 32)}
-			their := safety.Party{ID: randomBytes(r, 20), Key: randomBytes(r, 32)}
+			our := safety.Party{ID: r.Bytes(20), Key: r.Bytes(32)}
+			their := safety.Party{ID: r.Bytes(20), Key: r.Bytes(32)}
 			before := number(t, our, their, quick)
 			other := map[string]*[]byte{
 				"our key": &our.Key, "their key": &their.Key, "our ID": &our.ID, "their ID": &their.ID,
 			}[side]
 			*other = bytes.Clone(*other)
-			(*other)[r.Uint64()%20] ^= 1 << (r.Uint64() % 8) // one bit
+			(*other)[r.IntN(20)] ^= 1 << r.IntN(8) // one bit
 			after := number(t, our, their, quick)
 
 			if same, err := before.Matches(after.String()); same || err != nil {
@@ -355,9 +312,9 @@ func TestCompareRefuses(t *testing.T) {
 }
 
 func TestFingerprint(t *testing.T) {
-	r := source(t)
+	r := testrand.New(t)
 	for _, size := range []int{0, 1, 32, 33, 34, 41, 42, 43, 1569} {
-		key := randomBytes(r, size)
+		key := r.Bytes(size)
 		digest := sha256.Sum256(append([]byte("ChatE2E fingerprint v1"), key...))
 		upper := strings.ToUpper(hex.EncodeToString(digest[:6]))
 		want := upper[:4] + "·" + upper[4:8] + "·" + upper[8:]
@@ -376,7 +333,7 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("back from JSON: %v, %v", back, err)
 		}
 	}
-	key := randomBytes(r, 33)
+	key := r.Bytes(33)
 	if allocs := testing.AllocsPerRun(100, func() { safety.FingerprintOf(key) }); allocs != 0 {
 		t.Errorf("a curve key's fingerprint takes %v allocations", allocs)
 	}
