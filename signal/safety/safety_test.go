@@ -71,7 +71,7 @@ func TestSymmetric(t *testing.T) {
 		// Keys of any length, also different ones, and one side's ID a prefix of
 		// the other's.
 		id := r.Bytes(20)
-		alice := safety.Party{ID: id, Key: r.Bytes(32+i%2)}
+		alice := safety.Party{ID: id, Key: r.Bytes(32 + i%2)}
 		bob := safety.Party{ID: id[:1+i%20], Key: r.Bytes(32)}
 		cfg := quick
 		if i == 0 {
