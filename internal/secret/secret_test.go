@@ -129,9 +129,19 @@ func TestBox(t *testing.T) {
 	}
 }
 
-func BenchmarkNewKey(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		secret.NewKey([32]byte{1})
+// TestAllocations: keys are made for every message.
+func TestAllocations(t *testing.T) {
+	var (
+		key secret.Key
+		box secret.Box[[64]byte]
+	)
+	if allocs := testing.AllocsPerRun(100, func() { key = secret.NewKey([32]byte{1}) }); allocs != 1 {
+		t.Errorf("a key takes %v allocations", allocs)
+	}
+	if allocs := testing.AllocsPerRun(100, func() { box = secret.NewBox([64]byte{1}) }); allocs != 1 {
+		t.Errorf("a box takes %v allocations", allocs)
+	}
+	if key.IsZero() || box.IsZero() {
+		t.Error("nothing was made")
 	}
 }
