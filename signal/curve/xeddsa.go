@@ -72,7 +72,8 @@ func reduce(hash []byte) *edwards25519.Scalar {
 // the holder of k (XEdDSA, Section 2.3). Both conventions for the sign of the
 // Edwards public key are accepted: zero, as published, or carried in the highest
 // bit of the signature, as the official library does. Everything else is strict:
-// the length, k canonical and on the curve, s below the group order.
+// the length, k canonical, on the curve and not of low order (for such a key
+// anybody can make signatures), s below the group order.
 func (k PublicKey) Verify(message, signature []byte) bool {
 	if len(signature) != SignatureSize {
 		return false
@@ -81,7 +82,7 @@ func (k PublicKey) Verify(message, signature []byte) bool {
 	sign := sig[SignatureSize-1] >> 7
 	sig[SignatureSize-1] &= 0x7F
 	public, ok := k.edwardsBytes(sign)
-	if !ok {
+	if !ok || k.isLowOrder() {
 		return false
 	}
 	return ed25519.Verify(public[:], message, sig[:])
