@@ -69,11 +69,11 @@ func (k PublicKey) IsCanonical() bool {
 		return false
 	}
 	// Scalars are taken modulo the order L of the subgroup, so multiply by L-1
-	// and compare with -P: they agree just when L·P is the identity. The
-	// identity itself is of order 1 and no use as a key.
+	// and compare with -P: they agree just when L·P is the identity. (The identity
+	// itself has no u-coordinate.)
 	minusOne := scalarMinusOne()
 	q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())
-	return q.Equal(new(edwards25519.Point).Negate(p)) == 1 && p.Equal(edwards25519.NewIdentityPoint()) == 0
+	return q.Equal(new(edwards25519.Point).Negate(p)) == 1
 }
 
 func scalarMinusOne() *edwards25519.Scalar {
@@ -154,7 +154,9 @@ func GenerateKey() *PrivateKey {
 	if err != nil {
 		panic("curve: " + err.Error()) // crypto/rand does not fail, and X25519 takes any 32 bytes
 	}
-	k := &PrivateKey{raw: clamped([KeySize]byte(std.Bytes()))}
+	raw := std.Bytes()
+	k := &PrivateKey{raw: clamped([KeySize]byte(raw))}
+	clear(raw)
 	k.once.Do(func() { k.fill(std) })
 	return k
 }
