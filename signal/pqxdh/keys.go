@@ -23,6 +23,9 @@ type Keys struct {
 	kemOneTime []*KEMPreKeyPair    // in the order they are handed out
 	oneTime    []*OneTimePreKeyPair
 	used       []LastResortUse
+
+	// How many from the front of each list of one-time prekeys are handed out.
+	kemOffered, offered int
 }
 
 // NewKeys makes a signed prekey, a last-resort KEM prekey and as many one-time
@@ -38,16 +41,17 @@ func NewKeys(owner *Identity, oneTime int, now time.Time) (*Keys, error) {
 	return k, nil
 }
 
-// Refill makes new one-time prekeys of both kinds until there are n of each.
+// Refill makes new one-time prekeys until n of each kind are there to be handed
+// out. It returns [ErrAddress].
 func (k *Keys) Refill(owner *Identity, n int, now time.Time) error {
-	for len(k.kemOneTime) < n {
+	for len(k.kemOneTime)-k.kemOffered < n {
 		pair, err := NewKEMPreKey(Chate2eV1, owner, false, now)
 		if err != nil {
 			return err
 		}
 		k.kemOneTime = append(k.kemOneTime, pair)
 	}
-	for len(k.oneTime) < n {
+	for len(k.oneTime)-k.offered < n {
 		k.oneTime = append(k.oneTime, NewOneTimePreKey())
 	}
 	return nil
@@ -71,33 +75,39 @@ func (k *Keys) Rotate(owner *Identity, now time.Time) error {
 	k.signed = slices.DeleteFunc(k.signed, func(p *SignedPreKeyPair) bool { return grace(p.Expires).passed(now) })
 	dead := func(p *KEMPreKeyPair) bool { return grace(p.Expires).passed(now) }
 	k.lastResort = slices.DeleteFunc(k.lastResort, dead)
-	k.kemOneTime = slices.DeleteFunc(k.kemOneTime, dead)
+	erase(&k.kemOneTime, &k.kemOffered, dead)
 	k.used = slices.DeleteFunc(k.used, func(u LastResortUse) bool {
 		return k.findSigned(u.SignedPreKey) == nil || k.findKEM(u.KEMPreKey) == nil
 	})
 	return nil
 }
 
-// Bundle returns a bundle with the i-th one-time prekeys of each kind, or, where
-// there is none, without a one-time prekey and with the last-resort KEM prekey.
-// Whoever hands bundles out gives every i to one initiator only.
-func (k *Keys) Bundle(owner *Identity, i int) *Bundle {
+// Offer returns a bundle for one initiator. It hands out each one-time prekey
+// once; when none is left, the bundle has no one-time prekey, and the KEM prekey
+// of last resort.
+func (k *Keys) Offer(owner *Identity) *Bundle {
 	b := &Bundle{
 		IdentityKey:  owner.Key.PublicKey(),
 		SignedPreKey: k.signed[0].SignedPreKey,
 		KEMPreKey:    &k.lastResort[0].KEMPreKey,
 	}
-	if i >= 0 && i < len(k.kemOneTime) {
-		b.KEMPreKey = &k.kemOneTime[i].KEMPreKey
+	if k.kemOffered < len(k.kemOneTime) {
+		b.KEMPreKey = &k.kemOneTime[k.kemOffered].KEMPreKey
+		k.kemOffered++
 	}
-	if i >= 0 && i < len(k.oneTime) {
-		b.OneTimePreKey = &k.oneTime[i].OneTimePreKey
+	if k.offered < len(k.oneTime) {
+		b.OneTimePreKey = &k.oneTime[k.offered].OneTimePreKey
+		k.offered++
 	}
 	return b
 }
 
-// Find returns the prekeys that a first message names, for [Accept].
+// Find returns the prekeys that a first message names, for [Accept]. Given nil,
+// the handshake of a message that is not a first one, it returns none.
 func (k *Keys) Find(h *Header) PreKeys {
+	if h == nil {
+		return PreKeys{}
+	}
 	own := PreKeys{Signed: k.findSigned(h.SignedPreKeyID)}
 	if h.KEMPreKeyID != nil {
 		own.KEM = k.findKEM(*h.KEMPreKeyID)
@@ -114,10 +124,10 @@ func (k *Keys) Find(h *Header) PreKeys {
 // the use of a last-resort one.
 func (k *Keys) Consume(used Used) {
 	if used.OneTime != nil {
-		k.oneTime = slices.DeleteFunc(k.oneTime, func(p *OneTimePreKeyPair) bool { return p.ID == *used.OneTime })
+		erase(&k.oneTime, &k.offered, func(p *OneTimePreKeyPair) bool { return p.ID == *used.OneTime })
 	}
 	if used.KEMOneTime != nil {
-		k.kemOneTime = slices.DeleteFunc(k.kemOneTime, func(p *KEMPreKeyPair) bool { return p.ID == *used.KEMOneTime })
+		erase(&k.kemOneTime, &k.kemOffered, func(p *KEMPreKeyPair) bool { return p.ID == *used.KEMOneTime })
 	}
 	if used.KEMLastResort != nil {
 		k.used = append(k.used, *used.KEMLastResort)
@@ -136,6 +146,19 @@ func (k *Keys) findKEM(id PreKeyID) *KEMPreKeyPair {
 	return find(k.lastResort, is)
 }
 
+// erase drops the pairs of list that are dead; offered keeps pointing behind the
+// last one handed out.
+func erase[T any](list *[]*T, offered *int, dead func(*T) bool) {
+	for i := len(*list) - 1; i >= 0; i-- {
+		if dead((*list)[i]) {
+			*list = slices.Delete(*list, i, i+1)
+			if i < *offered {
+				*offered--
+			}
+		}
+	}
+}
+
 func find[T any](list []*T, is func(*T) bool) *T {
 	if i := slices.IndexFunc(list, is); i >= 0 {
 		return list[i]
@@ -151,7 +174,9 @@ func (k *Keys) Append(b []byte) []byte {
 	b = appendList(b, k.lastResort, (*KEMPreKeyPair).Append)
 	b = appendList(b, k.kemOneTime, (*KEMPreKeyPair).Append)
 	b = appendList(b, k.oneTime, (*OneTimePreKeyPair).Append)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(k.used))) //nolint:gosec // far below 2^32
+	b = binary.BigEndian.AppendUint32(b, uint32(k.kemOffered)) //nolint:gosec // at most the length of the list
+	b = binary.BigEndian.AppendUint32(b, uint32(k.offered))    //nolint:gosec // at most the length of the list
+	b = binary.BigEndian.AppendUint32(b, uint32(len(k.used)))  //nolint:gosec // far below 2^32
 	for _, u := range k.used {
 		b = binary.BigEndian.AppendUint32(b, uint32(u.KEMPreKey))
 		b = binary.BigEndian.AppendUint32(b, uint32(u.SignedPreKey))
@@ -173,13 +198,15 @@ func ParseKeys(b []byte) (*Keys, error) { return parse(b, (*Keys).read) }
 
 func (k *Keys) read(in *cryptobyte.String) bool {
 	var version uint8
-	var used uint32
+	var kemOffered, offered, used uint32
 	if !in.ReadUint8(&version) || version != encodingVersion ||
 		!readList(in, &k.signed, (*SignedPreKeyPair).read) || !readList(in, &k.lastResort, (*KEMPreKeyPair).read) ||
 		!readList(in, &k.kemOneTime, (*KEMPreKeyPair).read) || !readList(in, &k.oneTime, (*OneTimePreKeyPair).read) ||
-		!in.ReadUint32(&used) {
+		!in.ReadUint32(&kemOffered) || !in.ReadUint32(&offered) || !in.ReadUint32(&used) ||
+		uint64(kemOffered) > uint64(len(k.kemOneTime)) || uint64(offered) > uint64(len(k.oneTime)) {
 		return false
 	}
+	k.kemOffered, k.offered = int(kemOffered), int(offered)
 	for range used {
 		var u LastResortUse
 		if !in.ReadUint32((*uint32)(&u.KEMPreKey)) || !in.ReadUint32((*uint32)(&u.SignedPreKey)) ||
