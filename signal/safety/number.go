@@ -165,7 +165,7 @@ func (n *Number) Matches(input string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return n.version != 0 && subtle.ConstantTimeCompare([]byte(digits), n.digits[:]) == 1, nil
+	return subtle.ConstantTimeCompare([]byte(digits), n.digits[:]) == 1, nil
 }
 
 // ParseNumber returns the 60 ASCII digits of a safety number that a person typed
