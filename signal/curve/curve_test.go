@@ -15,29 +15,29 @@ import (
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func privateKey(t testing.TB, b []byte) *curve.PrivateKey {
-	t.Helper()
+func privateKey(tb testing.TB, b []byte) *curve.PrivateKey {
+	tb.Helper()
 	key, err := curve.NewPrivateKey(b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
 
-func agree(t testing.TB, our *curve.PrivateKey, their curve.PublicKey) []byte {
-	t.Helper()
+func agree(tb testing.TB, our *curve.PrivateKey, their curve.PublicKey) []byte {
+	tb.Helper()
 	shared, err := our.ECDH(their)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return shared.Bytes()
 }

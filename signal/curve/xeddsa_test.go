@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"fmt"
+	"math/big"
 	"testing"
 
 	"filippo.io/edwards25519"
@@ -190,6 +191,10 @@ func TestKeysThatCannotSign(t *testing.T) {
 		key := curve.PublicKey(point.BytesMontgomery())
 		if key.Verify(message, signature) {
 			t.Errorf("a forgery for the key %x of low order verifies", key)
+		}
+		// u = -1 has no y; a division by zero that gives zero makes it that of u = 1.
+		if minusOne := littleEndian(new(big.Int).Sub(fieldPrime, big.NewInt(1))); minusOne.Verify(message, signature) {
+			t.Errorf("the forgery for the key %x verifies for u = -1", key)
 		}
 		// The same forgery under the key's other encodings.
 		large := littleEndian(number(key[:]).Add(number(key[:]), fieldPrime))

@@ -15,7 +15,7 @@ var fixedSeed = bytes.Repeat([]byte{0x42}, kem.SeedSize)
 
 // FuzzParsePublicKey: whatever parses encodes as it was, and can be used.
 func FuzzParsePublicKey(f *testing.F) {
-	for _, kind := range []kem.Kind{kem.MLKEM1024, kem.Kyber1024} {
+	for _, kind := range kinds {
 		good := privateKey(f, kind, fixedSeed).PublicKey().Encode()
 		f.Add(good)
 		f.Add(good[:len(good)-1])

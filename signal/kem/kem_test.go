@@ -57,65 +57,63 @@ func decapsulate(tb testing.TB, key *kem.PrivateKey, ciphertext []byte) []byte {
 	return shared.Bytes()
 }
 
-// eachKind runs a test for both mechanisms.
-func eachKind(t *testing.T, test func(t *testing.T, kind kem.Kind)) {
-	t.Helper()
-	for _, kind := range []kem.Kind{kem.MLKEM1024, kem.Kyber1024} {
-		t.Run(kind.String(), func(t *testing.T) { test(t, kind) })
-	}
-}
+var kinds = []kem.Kind{kem.MLKEM1024, kem.Kyber1024}
 
 func TestAgreement(t *testing.T) {
-	eachKind(t, func(t *testing.T, kind kem.Kind) {
-		for range 10 {
-			key := kem.GenerateKey(kind)
-			public := publicKey(t, key.PublicKey().Encode())
-			theirs, ciphertext := public.Encapsulate()
-			if !bytes.Equal(decapsulate(t, key, ciphertext), theirs.Bytes()) {
-				t.Fatal("the two sides have different secrets")
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			for range 10 {
+				key := kem.GenerateKey(kind)
+				public := publicKey(t, key.PublicKey().Encode())
+				theirs, ciphertext := public.Encapsulate()
+				if !bytes.Equal(decapsulate(t, key, ciphertext), theirs.Bytes()) {
+					t.Fatal("the two sides have different secrets")
+				}
+				loaded := privateKey(t, kind, key.Seed())
+				if !loaded.PublicKey().Equal(public) {
+					t.Fatal("a key is not the same after it was stored and loaded")
+				}
+				if !bytes.Equal(decapsulate(t, loaded, ciphertext), theirs.Bytes()) {
+					t.Fatal("a loaded key has another secret")
+				}
+				if again, second := public.Encapsulate(); again.Equal(theirs) || bytes.Equal(second, ciphertext) {
+					t.Fatal("two encapsulations are the same: they are not random")
+				}
 			}
-			loaded := privateKey(t, kind, key.Seed())
-			if !loaded.PublicKey().Equal(public) {
-				t.Fatal("a key is not the same after it was stored and loaded")
-			}
-			if !bytes.Equal(decapsulate(t, loaded, ciphertext), theirs.Bytes()) {
-				t.Fatal("a loaded key has another secret")
-			}
-			if again, second := public.Encapsulate(); again.Equal(theirs) || bytes.Equal(second, ciphertext) {
-				t.Fatal("two encapsulations are the same: they are not random")
-			}
-		}
-	})
+		})
+	}
 }
 
 // TestPeers lets both sides be played by an independent implementation.
 func TestPeers(t *testing.T) {
-	eachKind(t, func(t *testing.T, kind kem.Kind) {
-		peer := peers[kind]
-		for range 20 {
-			// Their key, our encapsulation.
-			theirPublic, theirPrivate, err := peer.GenerateKeyPair()
-			if err != nil {
-				t.Fatal(err)
-			}
-			public := publicKey(t, append([]byte{byte(kind)}, must(theirPublic.MarshalBinary())...))
-			shared, ciphertext := public.Encapsulate()
-			if theirs := must(peer.Decapsulate(theirPrivate, ciphertext[1:])); !bytes.Equal(shared.Bytes(), theirs) {
-				t.Fatal("the peer decapsulates another secret")
-			}
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			peer := peers[kind]
+			for range 20 {
+				// Their key, our encapsulation.
+				theirPublic, theirPrivate, err := peer.GenerateKeyPair()
+				if err != nil {
+					t.Fatal(err)
+				}
+				public := publicKey(t, append([]byte{byte(kind)}, must(theirPublic.MarshalBinary())...))
+				shared, ciphertext := public.Encapsulate()
+				if theirs := must(peer.Decapsulate(theirPrivate, ciphertext[1:])); !bytes.Equal(shared.Bytes(), theirs) {
+					t.Fatal("the peer decapsulates another secret")
+				}
 
-			// Our key, their encapsulation.
-			our := kem.GenerateKey(kind)
-			theirView := must(peer.UnmarshalBinaryPublicKey(our.PublicKey().Encode()[1:]))
-			theirCiphertext, theirs, err := peer.Encapsulate(theirView)
-			if err != nil {
-				t.Fatal(err)
+				// Our key, their encapsulation.
+				our := kem.GenerateKey(kind)
+				theirView := must(peer.UnmarshalBinaryPublicKey(our.PublicKey().Encode()[1:]))
+				theirCiphertext, theirs, err := peer.Encapsulate(theirView)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(decapsulate(t, our, append([]byte{byte(kind)}, theirCiphertext...)), theirs) {
+					t.Fatal("we decapsulate another secret than the peer")
+				}
 			}
-			if !bytes.Equal(decapsulate(t, our, append([]byte{byte(kind)}, theirCiphertext...)), theirs) {
-				t.Fatal("we decapsulate another secret than the peer")
-			}
-		}
-	})
+		})
+	}
 }
 
 // TestKinds: the two mechanisms share their keys' bytes, but not the secrets.
@@ -215,45 +213,49 @@ func withCoefficient(encoded []byte, index int, value uint16) []byte {
 // q = 3,329.
 func TestModulus(t *testing.T) {
 	const q = 3329
-	eachKind(t, func(t *testing.T, kind kem.Kind) {
-		good := kem.GenerateKey(kind).PublicKey().Encode()
-		for index := range 1024 {
-			b := withCoefficient(good, index, q-1)
-			if key, err := kem.ParsePublicKey(b); err != nil || !bytes.Equal(key.Encode(), b) {
-				t.Errorf("coefficient %d is q - 1: %v", index, err)
-			}
-			for _, value := range []uint16{q, q + 1, 1<<12 - 1} {
-				if key, err := kem.ParsePublicKey(withCoefficient(good, index, value)); key != nil || !errors.Is(err, kem.ErrPublicKey) {
-					t.Errorf("coefficient %d is %d: %v", index, value, err)
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			good := kem.GenerateKey(kind).PublicKey().Encode()
+			for index := range 1024 {
+				b := withCoefficient(good, index, q-1)
+				if key, err := kem.ParsePublicKey(b); err != nil || !bytes.Equal(key.Encode(), b) {
+					t.Errorf("coefficient %d is q - 1: %v", index, err)
+				}
+				for _, value := range []uint16{q, q + 1, 1<<12 - 1} {
+					if key, err := kem.ParsePublicKey(withCoefficient(good, index, value)); key != nil || !errors.Is(err, kem.ErrPublicKey) {
+						t.Errorf("coefficient %d is %d: %v", index, value, err)
+					}
 				}
 			}
-		}
-	})
+		})
+	}
 }
 
 func TestCiphertextRefuses(t *testing.T) {
-	eachKind(t, func(t *testing.T, kind kem.Kind) {
-		key := kem.GenerateKey(kind)
-		_, good := key.PublicKey().Encapsulate()
-		bad := map[string][]byte{
-			"nothing":         nil,
-			"a type byte":     good[:1],
-			"no type byte":    good[1:],
-			"a missing byte":  good[:len(good)-1],
-			"a trailing byte": append(bytes.Clone(good), 0),
-			"a megabyte":      append(bytes.Clone(good), make([]byte, 1<<20)...),
-		}
-		for _, other := range append(slices.Clone(unknown), kem.MLKEM1024, kem.Kyber1024) {
-			if other != kind {
-				bad[other.String()] = append([]byte{byte(other)}, good[1:]...)
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			key := kem.GenerateKey(kind)
+			_, good := key.PublicKey().Encapsulate()
+			bad := map[string][]byte{
+				"nothing":         nil,
+				"a type byte":     good[:1],
+				"no type byte":    good[1:],
+				"a missing byte":  good[:len(good)-1],
+				"a trailing byte": append(bytes.Clone(good), 0),
+				"a megabyte":      append(bytes.Clone(good), make([]byte, 1<<20)...),
 			}
-		}
-		for name, b := range bad {
-			if shared, err := key.Decapsulate(b); !shared.IsZero() || !errors.Is(err, kem.ErrCiphertext) {
-				t.Errorf("%s: %v", name, err)
+			for _, other := range append(slices.Clone(unknown), kem.MLKEM1024, kem.Kyber1024) {
+				if other != kind {
+					bad[other.String()] = append([]byte{byte(other)}, good[1:]...)
+				}
 			}
-		}
-	})
+			for name, b := range bad {
+				if shared, err := key.Decapsulate(b); !shared.IsZero() || !errors.Is(err, kem.ErrCiphertext) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
 }
 
 // TestImplicitRejection: a changed ciphertext, or one for another key, is not an
@@ -261,34 +263,36 @@ func TestCiphertextRefuses(t *testing.T) {
 // the same for one.
 func TestImplicitRejection(t *testing.T) {
 	r := testrand.New(t)
-	eachKind(t, func(t *testing.T, kind kem.Kind) {
-		seed := r.Bytes(kem.SeedSize)
-		key := privateKey(t, kind, seed)
-		shared, ciphertext := key.PublicKey().Encapsulate()
-		_, foreign := kem.GenerateKey(kind).PublicKey().Encapsulate()
-		wrong := [][]byte{foreign, append([]byte{byte(kind)}, make([]byte, mlkem.CiphertextSize1024)...)}
-		for at := 1; at < len(ciphertext); at += 39 {
-			changed := bytes.Clone(ciphertext)
-			changed[at] ^= 1 << r.IntN(8)
-			wrong = append(wrong, changed)
-		}
-		_, theirKey := mlkem1024.NewKeyFromSeed(seed)
-		seen := map[string]bool{string(shared.Bytes()): true}
-		for i, changed := range wrong {
-			got := decapsulate(t, key, changed)
-			if seen[string(got)] {
-				t.Errorf("ciphertext %d gives a secret that was seen before", i)
+	for _, kind := range kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			seed := r.Bytes(kem.SeedSize)
+			key := privateKey(t, kind, seed)
+			shared, ciphertext := key.PublicKey().Encapsulate()
+			_, foreign := kem.GenerateKey(kind).PublicKey().Encapsulate()
+			wrong := [][]byte{foreign, append([]byte{byte(kind)}, make([]byte, mlkem.CiphertextSize1024)...)}
+			for at := 1; at < len(ciphertext); at += 39 {
+				changed := bytes.Clone(ciphertext)
+				changed[at] ^= 1 << r.IntN(8)
+				wrong = append(wrong, changed)
 			}
-			seen[string(got)] = true
-			if !bytes.Equal(got, decapsulate(t, key, changed)) {
-				t.Errorf("ciphertext %d gives different secrets", i)
+			_, theirKey := mlkem1024.NewKeyFromSeed(seed)
+			seen := map[string]bool{string(shared.Bytes()): true}
+			for i, changed := range wrong {
+				got := decapsulate(t, key, changed)
+				if seen[string(got)] {
+					t.Errorf("ciphertext %d gives a secret that was seen before", i)
+				}
+				seen[string(got)] = true
+				if !bytes.Equal(got, decapsulate(t, key, changed)) {
+					t.Errorf("ciphertext %d gives different secrets", i)
+				}
+				// For ML-KEM the pseudorandom secret is that of the standard.
+				if theirs := must(mlkem1024.Scheme().Decapsulate(theirKey, changed[1:])); kind == kem.MLKEM1024 && !bytes.Equal(got, theirs) {
+					t.Errorf("ciphertext %d gives another secret than the peer has", i)
+				}
 			}
-			// For ML-KEM the pseudorandom secret is that of the standard.
-			if theirs := must(mlkem1024.Scheme().Decapsulate(theirKey, changed[1:])); kind == kem.MLKEM1024 && !bytes.Equal(got, theirs) {
-				t.Errorf("ciphertext %d gives another secret than the peer has", i)
-			}
-		}
-	})
+		})
+	}
 }
 
 // TestCopies: who stores a key or changes what was returned does not change the
