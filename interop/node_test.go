@@ -10,14 +10,15 @@ import (
 
 var signal = interop.Config{Mangle: interop.MangleSignal}
 
-// The official library with itself: what the schedules ask of a peer is what the library does.
+// The official library with itself: what the schedules ask of a peer is what the library does, and the
+// peer program does not get in its way.
 
-func TestNode044Classical(t *testing.T) {
+func TestNode044With044(t *testing.T) {
 	left, right := nodePeer(t, "0.44.0"), nodePeer(t, "0.44.0")
 	play(t, signal, parties(left, right, interop.PairConfig{Classical: true}))
 }
 
-func TestNode072(t *testing.T) {
+func TestNode072With072(t *testing.T) {
 	left, right := nodePeer(t, "0.72.1"), nodePeer(t, "0.72.1")
 	play(t, signal, parties(left, right, interop.PairConfig{}))
 }
@@ -31,10 +32,12 @@ func TestNode076With072(t *testing.T) {
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.72.1")
 	play(t, signal, parties(left, right, interop.PairConfig{}))
 }
-func TestNode103(t *testing.T) {
+
+func TestNode103With103(t *testing.T) {
 	left, right := nodePeer(t, "0.103.0"), nodePeer(t, "0.103.0")
 	play(t, signal, parties(left, right, interop.PairConfig{}))
 }
+
 func TestNode076With103(t *testing.T) {
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.103.0")
 	play(t, signal, parties(left, right, interop.PairConfig{}))

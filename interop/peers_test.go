@@ -33,6 +33,11 @@ func missing(t *testing.T, reason string) {
 // nodePeer starts the official library of that version.
 func nodePeer(t *testing.T, version string, flags ...string) *interop.Peer {
 	t.Helper()
+	return start(t, nodeCommand(t, version, flags...))
+}
+
+func nodeCommand(t *testing.T, version string, flags ...string) interop.Command {
+	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		missing(t, "skipped: Node 20 or later is not installed")
@@ -49,7 +54,7 @@ func nodePeer(t *testing.T, version string, flags ...string) *interop.Peer {
 		missing(t, "skipped: the official library is not there; run npm ci in interop/node")
 	}
 	args := append([]string{filepath.Join("node", "peer.mjs"), "--version", version}, flags...)
-	return start(t, interop.Command{Path: node, Args: args})
+	return interop.Command{Path: node, Args: args}
 }
 
 func start(t *testing.T, c interop.Command) *interop.Peer {
