@@ -263,8 +263,9 @@ func testBadLines(t *testing.T, c interop.Command) {
 			t.Errorf("line %.200q: got error %q, want %q: %.300s", lines[i], name, want[i], text)
 		}
 	}
-	if last := replies[len(replies)-1]; !strings.Contains(last, `"id":"last"`) {
-		t.Errorf("the last reply is %.100s, want the last id", last)
+	var last struct{ ID any }
+	if err := json.Unmarshal([]byte(replies[len(replies)-1]), &last); err != nil || last.ID != "last" {
+		t.Errorf("the last reply has the id %v, want the last request's", last.ID)
 	}
 }
 
