@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chate2e/chate2e/interop"
@@ -17,7 +18,7 @@ import (
 // The environment of the interoperability tests.
 const (
 	seedVariable     = "CHATE2E_INTEROP_SEED"      // run this one schedule of each pairing
-	countVariable    = "CHATE2E_INTEROP_SCHEDULES" // schedules of each pairing instead of 20
+	countVariable    = "CHATE2E_INTEROP_SCHEDULES" // so many schedules of each pairing
 	requiredVariable = "CHATE2E_INTEROP_REQUIRED"  // not empty: a missing peer is a failure, not a skip
 )
 
@@ -72,9 +73,45 @@ func start(t *testing.T, c interop.Command) *interop.Peer {
 	return peer
 }
 
-// seeds returns the seeds of the schedules to run: 20 consecutive ones from a random first, or the one
-// that the environment asks for.
-func seeds(t *testing.T) []uint64 {
+// built says that signalPeer has been asked for.
+var built bool
+
+// signalPeer is built once for all tests; TestMain deletes it.
+var signalPeer = sync.OnceValues(func() (string, error) {
+	built = true
+	dir, err := os.MkdirTemp("", "signalpeer")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "signalpeer")
+	//nolint:noctx // outlives the test that asks first
+	out, err := exec.Command("go", "build", "-o", path, "./signalpeer").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("building signalpeer: %w\n%s", err, out)
+	}
+	return path, err
+})
+
+// goCommand is the peer over this repository's libsignal suites.
+func goCommand(t *testing.T) interop.Command {
+	t.Helper()
+	path, err := signalPeer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return interop.Command{Path: path}
+}
+
+// How many schedules a pairing plays: many where our own code takes part, few where the others play among
+// themselves, which only shows that schedule and peers are right.
+const (
+	ours   = 20
+	theirs = 6
+)
+
+// seeds returns the seeds of the schedules to run: count consecutive ones from a random first, or what the
+// environment asks for.
+func seeds(t *testing.T, count int) []uint64 {
 	t.Helper()
 	if text := os.Getenv(seedVariable); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
@@ -83,7 +120,6 @@ func seeds(t *testing.T) []uint64 {
 		}
 		return []uint64{seed}
 	}
-	count := 20
 	if testing.Short() {
 		count = 3
 	}
@@ -105,10 +141,10 @@ func seeds(t *testing.T) []uint64 {
 type ends func(seed uint64) (left, right interop.Endpoint, forget func() error, err error)
 
 // play runs the schedules of one pairing.
-func play(t *testing.T, cfg interop.Config, pair ends) {
+func play(t *testing.T, count int, cfg interop.Config, pair ends) {
 	t.Helper()
 	var total interop.Stats
-	all := seeds(t)
+	all := seeds(t, count)
 	for _, seed := range all {
 		stats, err := playOne(seed, cfg, pair)
 		total.Add(stats)

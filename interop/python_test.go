@@ -30,5 +30,5 @@ func TestPythonBadLines(t *testing.T) {
 }
 
 func TestPythonWithPython(t *testing.T) {
-	play(t, ratchet, parties(start(t, pythonCommand(t)), start(t, pythonCommand(t)), interop.PairConfig{}))
+	play(t, theirs, ratchet, parties(start(t, pythonCommand(t)), start(t, pythonCommand(t)), interop.PairConfig{}))
 }

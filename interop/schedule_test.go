@@ -240,7 +240,7 @@ func TestScheduleFindsFaults(t *testing.T) {
 }
 
 func TestScheduleCovers(t *testing.T) {
-	play(t, interop.Config{Mangle: interop.MangleAny}, func(uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
+	play(t, ours, interop.Config{Mangle: interop.MangleAny}, func(uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
 		left, right := newModels()
 		return left, right, func() error { return nil }, nil
 	})

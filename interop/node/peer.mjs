@@ -500,11 +500,16 @@ const ops = {
 
 // ---- lines --------------------------------------------------------------------------------------------
 
-// The library has one general error for many things; callers of this protocol tell these apart.
+// The library has one general error for many things; callers of this protocol tell these apart. An error
+// of our own stores comes back inside the text of one of the library's.
 const GENERAL = [
+  [/\bReusedBaseKey\b/, 'ReusedBaseKey'],
+  [/\bInvalidPreKeyId\b/, 'InvalidPreKeyId'],
   [/^session with .* not found/, 'SessionNotFound'],
-  [/\b(invalid|bad).*(MAC|message)|decryption failed|message.*decrypt/i, 'InvalidMessage'],
-  [/prekey/i, 'InvalidPreKeyId'],
+  [/fingerprint/, 'InvalidFingerprint'],
+  [/signature/, 'InvalidSignature'],
+  [/\bkey\b/, 'InvalidKey'],
+  [/message|ciphertext|protobuf|decryption/i, 'InvalidMessage'],
 ];
 
 function refusal(error) {
