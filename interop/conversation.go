@@ -56,7 +56,6 @@ type Conversation struct {
 // PairConfig says what two parties offer each other. Its zero value is PQXDH: bundles with a KEM prekey.
 type PairConfig struct {
 	Classical bool // bundles without a KEM prekey: X3DH
-	SpareKEM  bool // every bundle has a one-time KEM prekey: the peers know no last-resort ones
 }
 
 // Pair makes a new party on each of two peers (which may be the same one) and returns the two ends of
@@ -73,7 +72,7 @@ func Pair(left, right *Peer, seed uint64, cfg PairConfig) (l, r *Conversation, e
 			"signedPreKeyId": 1 + rng.IntN(1<<24-1),
 			"kyberPreKeyId":  1 + rng.IntN(1<<24-1),
 			"kyber":          !cfg.Classical,
-			"lastResort":     rng.IntN(2) == 0 && !cfg.SpareKEM && !cfg.Classical,
+			"lastResort":     rng.IntN(2) == 0 && !cfg.Classical,
 		}
 	}
 	if l, err = newConversation(left, a, b, options()); err != nil {
@@ -87,47 +86,46 @@ func Pair(left, right *Peer, seed uint64, cfg PairConfig) (l, r *Conversation, e
 
 func newConversation(peer *Peer, local, remote Address, bundle Args) (*Conversation, error) {
 	c := &Conversation{peer: peer, party: local.Name, local: local, remote: remote, bundle: bundle}
-	if _, err := c.call("party", Args{"name": local.Name, "device": local.Device}, nil); err != nil {
+	if err := c.call("party", Args{"name": local.Name, "device": local.Device}, nil); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 // call asks the peer on behalf of the party and reads the reply into v, unless v is nil.
-func (c *Conversation) call(op string, args Args, v any) (Reply, error) {
+func (c *Conversation) call(op string, args Args, v any) error {
 	request := Args{"party": c.party}
 	maps.Copy(request, args)
 	reply, err := c.peer.Call(op, request)
 	if err != nil || v == nil {
-		return reply, err
+		return err
 	}
-	return reply, reply.Decode(v)
+	return reply.Decode(v)
 }
 
 // Invite asks the party for a prekey bundle.
 func (c *Conversation) Invite() (json.RawMessage, error) {
 	var reply struct{ Bundle json.RawMessage }
-	_, err := c.call("bundle", c.bundle, &reply)
+	err := c.call("bundle", c.bundle, &reply)
 	return reply.Bundle, err
 }
 
 // Begin has the party process the other end's bundle.
 func (c *Conversation) Begin(bundle json.RawMessage) error {
-	_, err := c.call("processBundle", Args{"remote": c.remote, "bundle": bundle}, nil)
-	return err
+	return c.call("processBundle", Args{"remote": c.remote, "bundle": bundle}, nil)
 }
 
 // Encrypt has the party encrypt for the other end.
 func (c *Conversation) Encrypt(plaintext []byte) (Message, error) {
 	var m Message
-	_, err := c.call("encrypt", Args{"remote": c.remote, "plaintext": plaintext}, &m)
+	err := c.call("encrypt", Args{"remote": c.remote, "plaintext": plaintext}, &m)
 	return m, err
 }
 
 // Decrypt has the party open a message from the other end.
 func (c *Conversation) Decrypt(m Message) ([]byte, error) {
 	var reply struct{ Plaintext []byte }
-	_, err := c.call("decrypt", Args{"remote": c.remote, "type": m.Type, "message": m.Bytes}, &reply)
+	err := c.call("decrypt", Args{"remote": c.remote, "type": m.Type, "message": m.Bytes}, &reply)
 	return reply.Plaintext, err
 }
 
@@ -150,7 +148,7 @@ func (c *Conversation) Snapshot() ([]byte, error) {
 		{"prekeys", nil},
 	} {
 		var fields map[string]json.RawMessage
-		_, err := c.call(part.op, part.args, &fields)
+		err := c.call(part.op, part.args, &fields)
 		if refused, ok := errors.AsType[*Error](err); ok && refused.Name == "Unsupported" {
 			continue
 		}
@@ -171,16 +169,16 @@ func (c *Conversation) Snapshot() ([]byte, error) {
 // back. A party without a session is left alone.
 func (c *Conversation) Restart() error {
 	var before, gone, after record
-	if _, err := c.call("session", Args{"remote": c.remote}, &before); err != nil || !before.Exists {
+	if err := c.call("session", Args{"remote": c.remote}, &before); err != nil || !before.Exists {
 		return err
 	}
-	if _, err := c.call("session", Args{"remote": c.remote, "del": true}, &gone); err != nil {
+	if err := c.call("session", Args{"remote": c.remote, "del": true}, &gone); err != nil {
 		return err
 	}
 	if gone.Exists {
 		return errors.New("a deleted session is still there")
 	}
-	if _, err := c.call("session", Args{"remote": c.remote, "set": before.Record}, &after); err != nil {
+	if err := c.call("session", Args{"remote": c.remote, "set": before.Record}, &after); err != nil {
 		return err
 	}
 	if !after.Exists || !bytes.Equal(before.Record, after.Record) {
@@ -191,8 +189,7 @@ func (c *Conversation) Restart() error {
 
 // Forget deletes the party and everything it holds.
 func (c *Conversation) Forget() error {
-	_, err := c.call("forgetParty", nil, nil)
-	return err
+	return c.call("forgetParty", nil, nil)
 }
 
 func uuid(rng *rand.Rand) string {
@@ -205,6 +202,6 @@ func uuid(rng *rand.Rand) string {
 
 func fill(rng *rand.Rand, b []byte) {
 	for i := range b {
-		b[i] = byte(rng.Uint32())
+		b[i] = byte(rng.UintN(256)) //nolint:gosec // fits
 	}
 }

@@ -55,7 +55,7 @@ func TestNodeFaults(t *testing.T) {
 			faulty := sabotage.make()
 			faulty.Endpoint = r
 			_, err = interop.NewSchedule(1, signal).Run(l, faulty)
-			failure, ok := errors.AsType[*interop.Failure](err)
+			failure, ok := errors.AsType[*interop.ScheduleError](err)
 			if !ok {
 				t.Fatalf("got error %v, want a failure", err)
 			}

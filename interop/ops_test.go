@@ -3,6 +3,7 @@ package interop_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ type (
 
 	decrypted struct{ Plaintext []byte }
 
-	session struct {
+	sessionReply struct {
 		Exists, HasCurrent bool
 		Bytes              int
 		Record             []byte
@@ -113,6 +114,7 @@ func lacks(t *testing.T, op string, peers ...*interop.Peer) bool {
 
 // testOps goes through the operations, one peer against the other; both may be the same implementation.
 func testOps(t *testing.T, left, right *interop.Peer, kyber bool) {
+	t.Helper()
 	t.Run("curve", func(t *testing.T) { testCurve(t, left, right) })
 	t.Run("fingerprint", func(t *testing.T) { testFingerprint(t, left, right) })
 	t.Run("session", func(t *testing.T) { testSession(t, left, right, kyber) })
@@ -127,6 +129,7 @@ func testOps(t *testing.T, left, right *interop.Peer, kyber bool) {
 }
 
 func testCurve(t *testing.T, left, right *interop.Peer) {
+	t.Helper()
 	a, b := call[keys](t, left, "keygen", nil), call[keys](t, right, "keygen", nil)
 	if len(a.Private) != 32 || len(a.Public) != 33 || a.Public[0] != 5 {
 		t.Errorf("got a key pair of %d and %d bytes, want 32 and 33 with 0x05 in front", len(a.Private), len(a.Public))
@@ -151,12 +154,12 @@ func testCurve(t *testing.T, left, right *interop.Peer) {
 	type signed struct{ Signature []byte }
 	type verified struct{ Valid bool }
 	for range 8 { // the sign bit of the Edwards key is random
-		a := call[keys](t, left, "keygen", nil)
+		signer := call[keys](t, left, "keygen", nil)
 		message := []byte("a message")
-		signature := call[signed](t, left, "sign", interop.Args{"private": a.Private, "message": message}).Signature
+		signature := call[signed](t, left, "sign", interop.Args{"private": signer.Private, "message": message}).Signature
 		check := func(want bool, message, signature []byte) {
 			t.Helper()
-			got := call[verified](t, right, "verify", interop.Args{"public": a.Public, "message": message, "signature": signature})
+			got := call[verified](t, right, "verify", interop.Args{"public": signer.Public, "message": message, "signature": signature})
 			if got.Valid != want {
 				t.Errorf("signature %x: got valid %t, want %t", signature, got.Valid, want)
 			}
@@ -182,6 +185,7 @@ func testCurve(t *testing.T, left, right *interop.Peer) {
 }
 
 func testFingerprint(t *testing.T, left, right *interop.Peer) {
+	t.Helper()
 	a, b := call[keys](t, left, "keygen", nil).Public, call[keys](t, right, "keygen", nil).Public
 	type fingerprint struct {
 		Display   string
@@ -229,9 +233,7 @@ func getBundle(t *testing.T, peer *interop.Peer, args interop.Args) bundle {
 func begin(t *testing.T, left, right *interop.Peer, kyber bool, options interop.Args) encrypted {
 	t.Helper()
 	args := interop.Args{"party": "bob", "kyber": kyber}
-	for k, v := range options {
-		args[k] = v
-	}
+	maps.Copy(args, options)
 	call[empty](t, left, "processBundle", interop.Args{"party": "alice", "remote": bob, "bundle": getBundle(t, right, args)})
 	return encrypt(t, left, "alice", bob, "first")
 }
@@ -253,6 +255,7 @@ func decrypt(t *testing.T, peer *interop.Peer, party string, remote interop.Addr
 }
 
 func testSession(t *testing.T, left, right *interop.Peer, kyber bool) {
+	t.Helper()
 	couple(t, left, right)
 	refuse(t, left, "encrypt", interop.Args{"party": "alice", "remote": bob, "plaintext": []byte("x")}, "SessionNotFound")
 	first := begin(t, left, right, kyber, interop.Args{"preKeyId": 7, "signedPreKeyId": 8, "kyberPreKeyId": 9})
@@ -292,24 +295,24 @@ func testSession(t *testing.T, left, right *interop.Peer, kyber bool) {
 	refuse(t, left, "decrypt", decryptArgs("alice", carol, answer.Message), "SessionNotFound")
 
 	get := interop.Args{"party": "alice", "remote": bob}
-	before := call[session](t, left, "session", get)
+	before := call[sessionReply](t, left, "session", get)
 	if !before.Exists || !before.HasCurrent || before.Bytes != len(before.Record) {
 		t.Errorf("got session %+v, want a current one", before)
 	}
-	archived := call[session](t, left, "session", interop.Args{"party": "alice", "remote": bob, "archive": true})
+	archived := call[sessionReply](t, left, "session", interop.Args{"party": "alice", "remote": bob, "archive": true})
 	if !archived.Exists || archived.HasCurrent {
 		t.Errorf("got session %+v, want an archived one", archived)
 	}
 	refuse(t, left, "encrypt", interop.Args{"party": "alice", "remote": bob, "plaintext": []byte("x")}, "SessionNotFound")
 	decrypt(t, left, "alice", bob, encrypt(t, right, "bob", alice, "late"), "late") // promotes it again
-	if got := call[session](t, left, "session", get); !got.HasCurrent {
+	if got := call[sessionReply](t, left, "session", get); !got.HasCurrent {
 		t.Errorf("got session %+v after a message to the archived one, want it current again", got)
 	}
-	gone := call[session](t, left, "session", interop.Args{"party": "alice", "remote": bob, "del": true})
+	gone := call[sessionReply](t, left, "session", interop.Args{"party": "alice", "remote": bob, "del": true})
 	if gone.Exists || gone.HasCurrent || gone.Bytes != 0 || gone.Record != nil {
 		t.Errorf("got session %+v after deleting it, want none", gone)
 	}
-	back := call[session](t, left, "session", interop.Args{"party": "alice", "remote": bob, "set": before.Record})
+	back := call[sessionReply](t, left, "session", interop.Args{"party": "alice", "remote": bob, "set": before.Record})
 	if diff := cmp.Diff(before, back); diff != "" {
 		t.Errorf("a session read back differs:\n%s", diff)
 	}
@@ -320,6 +323,7 @@ func testSession(t *testing.T, left, right *interop.Peer, kyber bool) {
 }
 
 func testPreKeys(t *testing.T, left, right *interop.Peer, kyber bool) {
+	t.Helper()
 	couple(t, left, right)
 	ids := interop.Args{"preKeyId": 7, "signedPreKeyId": 8, "kyberPreKeyId": 9}
 	first := begin(t, left, right, kyber, ids)
@@ -342,7 +346,7 @@ func testPreKeys(t *testing.T, left, right *interop.Peer, kyber bool) {
 	check()
 	forgetSession := func() {
 		t.Helper()
-		call[session](t, right, "session", interop.Args{"party": "bob", "remote": alice, "del": true})
+		call[sessionReply](t, right, "session", interop.Args{"party": "bob", "remote": alice, "del": true})
 	}
 	forgetSession()
 	refuse(t, right, "decrypt", decryptArgs("bob", alice, first.Message)) // the one-time prekey is gone
@@ -359,7 +363,7 @@ func testPreKeys(t *testing.T, left, right *interop.Peer, kyber bool) {
 		check()
 		forgetSession()
 		refuse(t, right, "decrypt", decryptArgs("bob", alice, first.Message))
-		if got := call[session](t, right, "session", interop.Args{"party": "bob", "remote": alice}); got.Exists {
+		if got := call[sessionReply](t, right, "session", interop.Args{"party": "bob", "remote": alice}); got.Exists {
 			t.Error("a refused first message left a session behind")
 		}
 		decrypt(t, right, "bob", alice, begin(t, left, right, kyber, ids), "first")
@@ -374,7 +378,7 @@ func testPreKeys(t *testing.T, left, right *interop.Peer, kyber bool) {
 		}
 		b[field] = other[field]
 		refuse(t, left, "processBundle", interop.Args{"party": "alice", "remote": carol, "bundle": b})
-		if got := call[session](t, left, "session", interop.Args{"party": "alice", "remote": carol}); got.Exists {
+		if got := call[sessionReply](t, left, "session", interop.Args{"party": "alice", "remote": carol}); got.Exists {
 			t.Errorf("a bundle with a wrong %s left a session behind", field)
 		}
 	}
@@ -405,6 +409,7 @@ func testPreKeys(t *testing.T, left, right *interop.Peer, kyber bool) {
 }
 
 func testIdentity(t *testing.T, left, right *interop.Peer, kyber bool) {
+	t.Helper()
 	couple(t, left, right)
 	identity := func(args interop.Args) []byte {
 		t.Helper()
@@ -452,6 +457,7 @@ func testIdentity(t *testing.T, left, right *interop.Peer, kyber bool) {
 const groupID = "d1d1d1d1-7000-11eb-b32a-33b8a8a487a6"
 
 func testGroup(t *testing.T, left, right *interop.Peer) {
+	t.Helper()
 	couple(t, left, right)
 	type distribution struct {
 		Message   []byte
@@ -499,6 +505,7 @@ func testGroup(t *testing.T, left, right *interop.Peer) {
 }
 
 func testSealed(t *testing.T, left, right *interop.Peer, kyber bool) {
+	t.Helper()
 	couple(t, left, right)
 	root, server := call[keys](t, left, "keygen", nil), call[keys](t, left, "keygen", nil)
 	aliceKey := call[keys](t, left, "publicKey", interop.Args{

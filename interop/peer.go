@@ -169,8 +169,8 @@ func (p *Peer) exchange(line []byte) ([]byte, error) {
 // fail ends a process that can no longer be talked to and keeps the reason. The caller holds p.mu.
 func (p *Peer) fail(cause error) error {
 	_ = p.cmd.Process.Kill() // it may have died already, which is then in the wait status
-	exit := p.cmd.Wait()
-	p.broken = fmt.Errorf("peer %s: %w (%v)%s", strings.Join(p.cmd.Args, " "), cause, exit, p.stderr.quote())
+	_ = p.cmd.Wait()         // says what ProcessState says
+	p.broken = fmt.Errorf("peer %s: %w (%s)%s", strings.Join(p.cmd.Args, " "), cause, p.cmd.ProcessState, p.stderr.quote())
 	return p.broken
 }
 

@@ -237,7 +237,7 @@ func testBadLines(t *testing.T, c interop.Command) {
 	lines = append(lines, `{"id":1,"op":"hello","padding":"`+strings.Repeat("x", 33<<20)+`"}`, `{"id":"last","op":"hello"}`)
 	want = append(want, "BadRequest", "")
 
-	cmd := exec.CommandContext(t.Context(), c.Path, c.Args...) //nolint:gosec // the peer under test
+	cmd := exec.CommandContext(t.Context(), c.Path, c.Args...)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

@@ -43,7 +43,7 @@ func nodeCommand(t *testing.T, version string, flags ...string) interop.Command 
 	if err != nil {
 		missing(t, "skipped: Node 20 or later is not installed")
 	}
-	out, err := exec.CommandContext(t.Context(), node, "--version").Output() //nolint:gosec // found on the path
+	out, err := exec.CommandContext(t.Context(), node, "--version").Output()
 	if err != nil {
 		t.Fatalf("node --version: %v", err)
 	}
@@ -84,7 +84,6 @@ var signalPeer = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "signalpeer")
-	//nolint:noctx // outlives the test that asks first
 	out, err := exec.Command("go", "build", "-o", path, "./signalpeer").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building signalpeer: %w\n%s", err, out)
@@ -129,10 +128,10 @@ func seeds(t *testing.T, count int) []uint64 {
 			t.Fatalf("%s: %q is not a count", countVariable, text)
 		}
 	}
-	first := rand.Uint64() >> 16 //nolint:gosec // short enough to be typed
+	first := rand.Uint64() >> 16 // short enough to be typed
 	all := make([]uint64, count)
 	for i := range all {
-		all[i] = first + uint64(i) //nolint:gosec // not negative
+		all[i] = first + uint64(i)
 	}
 	return all
 }
@@ -196,5 +195,5 @@ func parties(left, right *interop.Peer, cfg interop.PairConfig) ends {
 }
 
 func newRand(seed uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // repeatable
+	return rand.New(rand.NewPCG(seed, 2))
 }

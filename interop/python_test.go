@@ -12,7 +12,6 @@ import (
 func pythonCommand(t *testing.T) interop.Command {
 	t.Helper()
 	for _, python := range []string{"/usr/bin/python3", "python3"} {
-		//nolint:gosec // one of the two above
 		if exec.CommandContext(t.Context(), python, "-c", "import doubleratchet, cryptography").Run() == nil {
 			return interop.Command{Path: python, Args: []string{filepath.Join("python", "peer.py")}}
 		}

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Config bounds what schedules do. Its zero value is right for two libsignal peers but for Mangle.
@@ -120,21 +122,21 @@ func (s *Stats) Add(other Stats) {
 	s.First += other.First
 }
 
-// Failure says where a schedule went wrong and what led to it.
-type Failure struct {
+// ScheduleError says where a schedule went wrong and what led to it.
+type ScheduleError struct {
 	Seed  uint64
 	Cause error
 	Trace []string // the last events, oldest first
 }
 
-func (f *Failure) Error() string {
+func (f *ScheduleError) Error() string {
 	return fmt.Sprintf("schedule of seed %d: %v\nthe last events:\n  %s", f.Seed, f.Cause, strings.Join(f.Trace, "\n  "))
 }
 
 // Unwrap returns the cause.
-func (f *Failure) Unwrap() error { return f.Cause }
+func (f *ScheduleError) Unwrap() error { return f.Cause }
 
-// Run plays the schedule. Every error is a [*Failure]:
+// Run plays the schedule. Every error is a [*ScheduleError]:
 //
 //   - the first copy of a message that arrives must open to exactly the plaintext;
 //   - every further copy must be refused, by name;
@@ -150,7 +152,7 @@ func (s *Schedule) Run(left, right Endpoint) (Stats, error) {
 		ends:     [2]end{{Endpoint: left, name: "left"}, {Endpoint: right, name: "right"}},
 	}
 	if err := r.play(); err != nil {
-		return r.stats, &Failure{Seed: s.Seed, Cause: err, Trace: r.trace}
+		return r.stats, &ScheduleError{Seed: s.Seed, Cause: err, Trace: r.trace}
 	}
 	return r.stats, nil
 }
@@ -432,15 +434,17 @@ func MangleSignal(rng *rand.Rand, m Message) Message {
 		return MangleAny(rng, m)
 	}
 	var spans [][2]int
+	const identityKey, message = 3, 4
 	for at := 1; at < len(m.Bytes); { // behind the version byte
-		field, from, to, ok := protobufField(m.Bytes, at)
-		if !ok {
+		field, kind, size := protowire.ConsumeField(m.Bytes[at:])
+		if size < 0 {
 			break
 		}
-		if field == 3 || field == 4 {
-			spans = append(spans, [2]int{from, to})
+		at += size
+		if kind == protowire.BytesType && (field == identityKey || field == message) {
+			value, _ := protowire.ConsumeBytes(m.Bytes[at-size+protowire.SizeTag(field) : at])
+			spans = append(spans, [2]int{at - len(value), at})
 		}
-		at = to
 	}
 	if len(spans) == 0 {
 		return MangleAny(rng, m)

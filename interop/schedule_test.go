@@ -224,7 +224,7 @@ func TestScheduleFindsFaults(t *testing.T) {
 					faulty.Endpoint, right = right, faulty
 				}
 				_, err := interop.NewSchedule(seed, interop.Config{}).Run(left, right)
-				failure, ok := errors.AsType[*interop.Failure](err)
+				failure, ok := errors.AsType[*interop.ScheduleError](err)
 				if !ok {
 					t.Fatalf("seed %d: got error %v, want a failure", seed, err)
 				}

@@ -59,7 +59,7 @@ func newPeer() *peer {
 // answer does what a line asks for, and returns the request's id as far as it could be read.
 func (p *peer) answer(line []byte) (id json.RawMessage, result any, err error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(line, &fields); err != nil || fields == nil {
+	if json.Unmarshal(line, &fields) != nil || fields == nil {
 		return nil, nil, badRequest("not a JSON object")
 	}
 	id = fields["id"]
@@ -361,7 +361,7 @@ func (p *peer) encrypt(r encryptRequest) (encryptReply, error) {
 	if err != nil {
 		return encryptReply{}, err
 	}
-	if err := r.Plaintext.require("plaintext"); err != nil {
+	if err = r.Plaintext.require("plaintext"); err != nil {
 		return encryptReply{}, err
 	}
 	record := owner.sessions[remote].current()
@@ -390,7 +390,7 @@ func (p *peer) decrypt(r decryptRequest) (decryptReply, error) {
 	if err != nil {
 		return decryptReply{}, err
 	}
-	if err := r.check(); err != nil {
+	if err = r.check(); err != nil {
 		return decryptReply{}, err
 	}
 	suite, err := suiteOf(r.Message)
