@@ -443,11 +443,12 @@ func (s *State) limitSkipped(changed *receiving) {
 	}
 }
 
-// forgetChains drops the oldest chains beyond MaxChains.
+// forgetChains drops the oldest chains beyond MaxChains, but never the current one.
 func (s *State) forgetChains() {
 	excess := len(s.receive) - s.rules.MaxChains
+	current := s.current()
 	s.receive = slices.DeleteFunc(s.receive, func(c *receiving) bool {
-		if excess <= 0 || (!s.rules.KeepChains && c.held() > 0) {
+		if excess <= 0 || c == current || (!s.rules.KeepChains && c.held() > 0) {
 			return false
 		}
 		excess--
