@@ -313,7 +313,8 @@ func (r *Rules) skip(key *[32]byte, from, to uint32) []skippedKey {
 	return skipped
 }
 
-// Seed returns the message's 32-byte seed. It is wiped by Commit and Discard.
+// Seed returns the message's 32-byte seed, which Commit and Discard wipe. It
+// panics after either.
 func (o *Opening) Seed() *[32]byte { return &o.keys.Reveal().seed }
 
 // Step reports whether the message brings a new ratchet key.
@@ -331,17 +332,24 @@ func (o *Opening) Skips() uint32 {
 	return o.header.N - o.chain.index
 }
 
-// Discard wipes the keys of a message that did not open.
-func (o *Opening) Discard() { o.wipe() }
+// Discard wipes the keys of a message that did not open. After Commit it does
+// nothing.
+func (o *Opening) Discard() {
+	if o.step && !o.keys.IsZero() {
+		o.chain.key.Wipe() // in no state
+	}
+	o.wipe()
+}
 
 // Commit takes the message key: the chain moves past it, the keys skipped on the
 // way are stored, and it can be found no more. It panics if the state has changed
-// since Receive, or if it was committed before.
+// since Receive, or after Commit or Discard.
 func (o *Opening) Commit() {
-	s, keys := o.state, o.keys.Reveal()
-	if s.changes != o.changes {
-		panic("ratchet: the state has changed since Receive")
+	s := o.state
+	if o.keys.IsZero() || s.changes != o.changes {
+		panic("ratchet: the Opening is used up, or the state has changed since Receive")
 	}
+	keys := o.keys.Reveal()
 	s.changes++
 	if o.Late() {
 		o.chain.dropSkipped(o.late, o.late+1)
@@ -367,6 +375,7 @@ func (o *Opening) wipe() {
 	keys := o.keys.Reveal()
 	clear(keys.skipped) // store has copied them
 	o.keys.Wipe()
+	o.keys = secret.Box[openingKeys]{}
 }
 
 func (s *State) stepReceiving(o *Opening) {

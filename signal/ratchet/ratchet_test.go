@@ -126,3 +126,53 @@ func TestCurrentChainStays(t *testing.T) {
 		deliver(t, bob, send(t, alice))
 	})
 }
+
+func panics(f func()) (panicked bool) {
+	defer func() { panicked = recover() != nil }()
+	f()
+	return false
+}
+
+// An Opening is good for one Commit, on the state it was found in.
+func TestOpeningIsUsedOnce(t *testing.T) {
+	both(t, func(t *testing.T, rules ratchet.Rules) {
+		alice, bob := pair(t, rules)
+		messages := sendMany(t, alice, 3)
+		receive := func(m message) *ratchet.Opening {
+			opening, err := bob.Receive(m.header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return opening
+		}
+		unchanged := func(what string, f func()) {
+			t.Helper()
+			before := bob.Append(nil)
+			if !panics(f) {
+				t.Errorf("%s did not panic", what)
+			}
+			if !bytes.Equal(bob.Append(nil), before) {
+				t.Errorf("%s has changed the state", what)
+			}
+		}
+		for _, m := range []message{messages[2], messages[0]} { // by a step, and by a skipped key
+			discarded := receive(m)
+			discarded.Discard()
+			unchanged("Commit after Discard", discarded.Commit)
+			unchanged("Seed after Discard", func() { discarded.Seed() })
+
+			stale := receive(m)
+			deliver(t, bob, m)
+			unchanged("Commit on a state that moved on", stale.Commit)
+		}
+		opening := receive(messages[1])
+		opening.Commit()
+		unchanged("a second Commit", opening.Commit)
+		unchanged("Seed after Commit", func() { opening.Seed() })
+		opening.Discard() // harmless
+
+		stale := receive(send(t, alice))
+		send(t, bob)
+		unchanged("Commit after Send", stale.Commit)
+	})
+}
