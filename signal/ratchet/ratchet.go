@@ -1,7 +1,6 @@
 package ratchet
 
 import (
-	"bytes"
 	"errors"
 	"math"
 	"slices"
@@ -485,9 +484,4 @@ func (s *State) Counters() Counters {
 		c.Received = current.index
 	}
 	return c
-}
-
-// Equal reports whether two states are the same, byte by byte.
-func (s *State) Equal(other *State) bool {
-	return bytes.Equal(s.Append(nil), other.Append(nil))
 }
