@@ -8,3 +8,5 @@ require (
 	golang.org/x/crypto v0.58.0
 	google.golang.org/protobuf v1.36.12
 )
+
+require pgregory.net/rapid v1.3.0

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // states returns an encoded state of every phase, some with skipped keys.
-func states(tb testing.TB, handshakeKey []byte) map[spqr.Phase][]byte {
+func states(tb rapid.TB, handshakeKey []byte) map[spqr.Phase][]byte {
 	tb.Helper()
 	out := make(map[spqr.Phase][]byte)
 	keep := func(s *spqr.State) { out[s.Status().Phase] = s.Append(nil) }
