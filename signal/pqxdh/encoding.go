@@ -97,7 +97,7 @@ func (k *KEMPreKey) read(in *cryptobyte.String) bool {
 		return false
 	}
 	public, err := kem.ParsePublicKey(key)
-	if err != nil {
+	if err != nil || public.Kind() != kem.MLKEM1024 {
 		return false
 	}
 	k.Key = public

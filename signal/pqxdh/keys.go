@@ -102,8 +102,12 @@ func (k *Keys) Offer(owner *Identity) *Bundle {
 	return b
 }
 
-// Find returns the prekeys that a first message names, for [Accept].
+// Find returns the prekeys that a first message names, for [Accept]. Given nil,
+// the handshake of a message that is not a first one, it returns none.
 func (k *Keys) Find(h *Header) PreKeys {
+	if h == nil {
+		return PreKeys{}
+	}
 	own := PreKeys{Signed: k.findSigned(h.SignedPreKeyID)}
 	if h.KEMPreKeyID != nil {
 		own.KEM = k.findKEM(*h.KEMPreKeyID)

@@ -258,6 +258,9 @@ func (s *State) current() *receiving {
 	return s.receive[len(s.receive)-1]
 }
 
+// Knows reports whether the state has a receiving chain for this ratchet key.
+func (s *State) Knows(their curve.PublicKey) bool { return s.find(their) != nil }
+
 func (s *State) find(their curve.PublicKey) *receiving {
 	for _, c := range slices.Backward(s.receive) {
 		if c.their == their {
@@ -320,7 +323,7 @@ func (o *Opening) Step() bool { return o.step }
 func (o *Opening) Late() bool { return o.late >= 0 }
 
 // Skips returns how many messages of the same chain are still missing before
-// this one.
+// this one. It is to be asked before Commit.
 func (o *Opening) Skips() uint32 {
 	if o.Late() {
 		return 0
