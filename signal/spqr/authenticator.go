@@ -58,7 +58,7 @@ func (a authenticator) sum(label kdf.Label, epoch uint64, parts ...[]byte) []byt
 
 // epochSecret turns the shared secret of an epoch's KEM into the epoch's secret.
 func epochSecret(epoch uint64, shared []byte) secret.Key {
-	out := kdf.HKDF(shared, kdf.Zero[:], withEpoch(kdf.SPQREpochSecret, epoch), 32)
+	out := kdf.HKDF(shared, kdf.Zero[:], withEpoch(kdf.SPQREpochKey, epoch), 32)
 	key := secret.NewKey([32]byte(out))
 	clear(out)
 	return key

@@ -2,6 +2,7 @@ package spqr
 
 import (
 	"crypto/hmac"
+
 	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/signal/spqr/internal/erasure"
 	"github.com/chate2e/chate2e/signal/spqr/internal/mlkem768"

@@ -249,6 +249,8 @@ func parsePhase(in *cryptobyte.String, name Phase) phase {
 	case Ct2Sampled:
 		v := new(ct2Sampled)
 		p, ok = v, readEncoder(in, &v.ct2, ct2Message)
+	default:
+		return nil
 	}
 	if !ok {
 		return nil
@@ -302,7 +304,7 @@ func readEncoder(in *cryptobyte.String, out **erasure.Encoder, size int) bool {
 // appendDecoder appends the number of chunks held, and each with its number, in
 // ascending order.
 func appendDecoder(b []byte, d *erasure.Decoder) []byte {
-	b = append(b, byte(d.Held()))
+	b = append(b, byte(d.Held())) //nolint:gosec // less than 36
 	for i := range d.Held() {
 		point, chunk := d.Chunk(i)
 		b = append(binary.BigEndian.AppendUint16(b, point), chunk...)

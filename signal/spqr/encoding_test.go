@@ -106,10 +106,11 @@ func FuzzParse(f *testing.F) {
 		if !bytes.Equal(s.Append(nil), stored) {
 			t.Fatal("another encoding")
 		}
-		if step, err := s.Receive(message); err == nil {
+		step, err := s.Receive(message)
+		if err == nil {
 			step.Commit()
 		}
-		step, err := s.Send()
+		step, err = s.Send()
 		if errors.Is(err, spqr.ErrExhausted) {
 			return
 		}
@@ -117,6 +118,6 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		step.Commit()
-		restart(t, s, spqr.Config{})
+		restart(t, s)
 	})
 }

@@ -47,7 +47,11 @@ func (c *conversation) send(t *rapid.T, from int) {
 func (c *conversation) deliver(t *rapid.T, to int, p *parcel) {
 	s := c.parties[to]
 	before := s.Append(nil)
+	distance, errDistance := s.Distance(p.message)
 	step, err := s.Receive(p.message)
+	if !errors.Is(err, errDistance) {
+		t.Fatalf("Distance returns %v, Receive %v", errDistance, err)
+	}
 	if !bytes.Equal(before, s.Append(nil)) {
 		t.Fatal("Receive changed the state")
 	}
@@ -67,6 +71,9 @@ func (c *conversation) deliver(t *rapid.T, to int, p *parcel) {
 			t.Fatalf("message %+v in %+v: another key", p.event, s.Status())
 		}
 		event := step.Event()
+		if want := event.Skipped + 1; !event.Late && distance != want || event.Late && distance != 0 {
+			t.Fatalf("distance %d, event %+v", distance, event)
+		}
 		if old := p.event.Epoch < s.Status().Epoch; old && (event.New || event.Phase != s.Status().Phase) {
 			t.Fatalf("a chunk of an old epoch is of use: %+v", event)
 		}
@@ -95,13 +102,13 @@ func (c *conversation) tamper(t *rapid.T, to int, p *parcel, altered []byte) {
 	}
 }
 
-func (c *conversation) pick(t *rapid.T, label string) (to int, p *parcel) {
+func (c *conversation) pick(t *rapid.T) (to int, p *parcel) {
 	to = rapid.IntRange(0, 1).Draw(t, "to")
 	if len(c.inbox[to]) == 0 {
 		t.Skip("nothing was sent")
 	}
 	// The newest are the most interesting.
-	i := len(c.inbox[to]) - 1 - min(len(c.inbox[to])-1, rapid.IntRange(0, 400).Draw(t, label))
+	i := len(c.inbox[to]) - 1 - min(len(c.inbox[to])-1, rapid.IntRange(0, 400).Draw(t, "age"))
 	return to, c.inbox[to][i]
 }
 
@@ -147,7 +154,7 @@ func TestLossyChannel(t *testing.T) {
 				}
 			},
 			"deliver": func(t *rapid.T) {
-				to, p := c.pick(t, "age")
+				to, p := c.pick(t)
 				c.deliver(t, to, p)
 			},
 			"converse": func(t *rapid.T) {
@@ -169,17 +176,17 @@ func TestLossyChannel(t *testing.T) {
 				}
 			},
 			"corrupt": func(t *rapid.T) {
-				to, p := c.pick(t, "age")
+				to, p := c.pick(t)
 				altered := bytes.Clone(p.message)
 				altered[rapid.IntRange(0, len(altered)-1).Draw(t, "byte")] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
 				c.tamper(t, to, p, altered)
 			},
 			"cut": func(t *rapid.T) {
-				to, p := c.pick(t, "age")
+				to, p := c.pick(t)
 				c.tamper(t, to, p, p.message[:rapid.IntRange(0, len(p.message)-1).Draw(t, "length")])
 			},
 			"swap epochs": func(t *rapid.T) {
-				to, p := c.pick(t, "age")
+				to, p := c.pick(t)
 				_, size := binary.Uvarint(p.message[1:])
 				epoch := rapid.Uint64Range(1, c.parties[to].Status().Epoch+2).Draw(t, "epoch")
 				altered := binary.AppendUvarint([]byte{p.message[0]}, epoch)
@@ -187,7 +194,7 @@ func TestLossyChannel(t *testing.T) {
 			},
 			"splice": func(t *rapid.T) {
 				// The counters of one message, the exchange of another.
-				to, p := c.pick(t, "age")
+				to, p := c.pick(t)
 				other := c.inbox[to][rapid.IntRange(0, len(c.inbox[to])-1).Draw(t, "other")]
 				cut := func(m []byte) int {
 					_, epoch := binary.Uvarint(m[1:])
@@ -199,7 +206,7 @@ func TestLossyChannel(t *testing.T) {
 			},
 			"restart": func(t *rapid.T) {
 				i := rapid.IntRange(0, 1).Draw(t, "who")
-				c.parties[i] = restart(t, c.parties[i], spqr.Config{})
+				c.parties[i] = restart(t, c.parties[i])
 			},
 		})
 

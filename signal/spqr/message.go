@@ -87,14 +87,14 @@ func parseMessage(b []byte) (m message, err error) {
 	if !ok || len(b) == 0 || b[0] >= byte(payloads) {
 		return message{}, ErrMessage
 	}
-	m = message{epoch: epoch, index: uint32(index), payload: Payload(b[0])}
+	m = message{epoch: epoch, index: uint32(index), payload: Payload(b[0])} //nolint:gosec // readVarint has checked it
 	b = b[1:]
 	if m.payload.HasChunk() {
 		point, rest, ok := readVarint(b, math.MaxUint16)
 		if !ok || len(rest) != erasure.ChunkSize {
 			return message{}, ErrMessage
 		}
-		m.point, m.chunk = uint16(point), erasure.Chunk(rest)
+		m.point, m.chunk = uint16(point), erasure.Chunk(rest) //nolint:gosec // readVarint has checked it
 		b = nil
 	}
 	if len(b) != 0 {

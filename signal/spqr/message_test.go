@@ -94,7 +94,7 @@ func FuzzReceive(f *testing.F) {
 		if event.KeyIndex != 0 {
 			refused(t, s, message, spqr.ErrDuplicate)
 		}
-		restart(t, s, spqr.Config{})
+		restart(t, s)
 		if _, err := s.Send(); err != nil {
 			t.Fatal(err)
 		}

@@ -84,10 +84,10 @@ func refused(tb rapid.TB, s *spqr.State, message []byte, want error) {
 }
 
 // restart stores the state and loads it again.
-func restart(tb rapid.TB, s *spqr.State, config spqr.Config) *spqr.State {
+func restart(tb rapid.TB, s *spqr.State) *spqr.State {
 	tb.Helper()
 	stored := s.Append(nil)
-	loaded, err := spqr.Parse(stored, config)
+	loaded, err := spqr.Parse(stored, spqr.Config{})
 	if err != nil {
 		tb.Fatalf("state in %+v does not parse: %v", s.Status(), err)
 	}
@@ -122,7 +122,7 @@ func TestPingPong(t *testing.T) {
 		alice, bob = bob, alice
 		messages++
 		seen[alice.Status().Phase], seen[bob.Status().Phase] = true, true
-		size := len(restart(t, alice, spqr.Config{}).Append(nil))
+		size := len(restart(t, alice).Append(nil))
 		stored, largest = stored+size, max(largest, size)
 		if messages > 2000 {
 			t.Fatalf("after %d messages: %+v, %+v", messages, alice.Status(), bob.Status())
@@ -405,7 +405,7 @@ func TestSkippedKeysAreBounded(t *testing.T) {
 	for i := 0; i < len(sent)-1; i += 9 {
 		receive(t, bob, sent[i])
 	}
-	bob = restart(t, bob, spqr.Config{})
+	bob = restart(t, bob)
 	if size := len(bob.Append(nil)); size > spqr.TrimAt*36+1000 {
 		t.Errorf("a state of %d bytes", size)
 	}

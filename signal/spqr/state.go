@@ -112,17 +112,8 @@ func (s *State) Receive(encoded []byte) (*Step, error) {
 		return nil, err
 	}
 	step := &Step{state: s, changes: s.changes, receiving: true, index: m.index}
-	if m.index == 0 {
-		if !s.config.AcceptUnkeyed || m.epoch != 1 {
-			return nil, ErrMessage
-		}
-	} else {
-		if step.link = s.chains.link(m.epoch - 1); step.link == nil {
-			return nil, ErrEpoch
-		}
-		if err := step.link.checkIndex(m.index, s.config.maxJump()); err != nil {
-			return nil, err
-		}
+	if step.link, err = s.find(&m); err != nil {
+		return nil, err
 	}
 	if step.turn, err = s.braid.receive(&m); err != nil {
 		return nil, err
@@ -140,6 +131,36 @@ func (s *State) Receive(encoded []byte) (*Step, error) {
 	}
 	step.extend()
 	return step, nil
+}
+
+// Distance returns how many chain steps Receive would have to take for a message,
+// or an error that Receive would return as well. It takes none itself.
+func (s *State) Distance(encoded []byte) (uint32, error) {
+	m, err := parseMessage(encoded)
+	if err != nil {
+		return 0, err
+	}
+	l, err := s.find(&m)
+	if err != nil || l == nil || m.index <= l.receive.index {
+		return 0, err
+	}
+	return m.index - l.receive.index, nil
+}
+
+// find returns the chains that the key of m is from, nil for a message that may
+// come without one. It makes sure that the key can be had.
+func (s *State) find(m *message) (*link, error) {
+	if m.index == 0 {
+		if !s.config.AcceptUnkeyed || m.epoch != 1 {
+			return nil, ErrMessage
+		}
+		return nil, nil
+	}
+	l := s.chains.link(m.epoch - 1)
+	if l == nil {
+		return nil, ErrEpoch
+	}
+	return l, l.checkIndex(m.index, s.config.maxJump())
 }
 
 // Step is a key that was found but not yet taken, together with the change that

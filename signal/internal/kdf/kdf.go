@@ -42,8 +42,8 @@ const (
 	SPQRChainEpoch
 	// SPQRChainNext: one step of a chain; the counter precedes the label.
 	SPQRChainNext
-	// SPQREpochSecret: an ML-KEM shared secret to the epoch's secret; the epoch follows.
-	SPQREpochSecret
+	// SPQREpochKey: an ML-KEM shared secret to the epoch's secret; the epoch follows.
+	SPQREpochKey
 	// SPQRAuthenticator: an epoch's secret to the MAC key; the epoch follows.
 	SPQRAuthenticator
 	// SPQRHeaderMAC: the MAC of a key's header; epoch and header follow.
@@ -69,7 +69,7 @@ var labels = [labelEnd]string{
 	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
 	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
 	SPQRChainNext:     "Signal PQ Ratchet V1 Chain Next",
-	SPQREpochSecret:   "Signal_PQCKA_V1_MLKEM768:SCKA Key",
+	SPQREpochKey:      "Signal_PQCKA_V1_MLKEM768:SCKA Key",
 	SPQRAuthenticator: "Signal_PQCKA_V1_MLKEM768:Authenticator Update",
 	SPQRHeaderMAC:     "Signal_PQCKA_V1_MLKEM768:ekheader",
 	SPQRCiphertextMAC: "Signal_PQCKA_V1_MLKEM768:ciphertext",

@@ -3,34 +3,14 @@ package erasure_test
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	mathrand "math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/internal/testvectors"
 	"github.com/chate2e/chate2e/signal/spqr/internal/erasure"
 )
-
-// seeded returns a generator whose seed is printed when the test fails.
-func seeded(t *testing.T) *mathrand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	return mathrand.New(mathrand.NewPCG(seed, 0))
-}
-
-func randomBytes(r *mathrand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
 
 // product multiplies in GF(2)[x]/0x1100b by the definition.
 func product(a, b uint16) uint16 {
@@ -67,12 +47,14 @@ func chunkByDefinition(message []byte, x uint16) (chunk erasure.Chunk) {
 		}
 		var sum uint16
 		for j, value := range values {
+			denominator := uint16(1)
 			for l := range values {
 				if l != j {
-					value = product(value, product(x^uint16(l), inverse(uint16(j^l))))
+					value = product(value, x^uint16(l))
+					denominator = product(denominator, uint16(j^l))
 				}
 			}
-			sum ^= value
+			sum ^= product(value, inverse(denominator))
 		}
 		binary.BigEndian.PutUint16(chunk[2*lane:], sum)
 	}
@@ -114,37 +96,24 @@ func decode(t *testing.T, message []byte, points []uint16) []byte {
 }
 
 func TestVectors(t *testing.T) {
-	dir := os.Getenv("CHATE2E_VECTORS")
-	if dir == "" {
-		t.Skip("CHATE2E_VECTORS is unset")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "spqr_chunks.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var file struct {
 		Cases []struct {
-			Message string
+			Message testvectors.Hex
 			Chunks  []struct {
 				Index uint16
-				Data  string
+				Data  testvectors.Hex
 			}
 		}
 		Triples []struct{ A, B, Product, Quotient uint16 } `json:"gf_triples"`
 	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		t.Fatal(err)
-	}
+	testvectors.Official(t, "spqr_chunks.json", &file)
 	chunks := 0
 	for i, c := range file.Cases {
-		message, err := hex.DecodeString(c.Message)
-		if err != nil {
-			t.Fatal(err)
-		}
+		message := []byte(c.Message)
 		for _, want := range c.Chunks {
 			chunk := chunkAt(t, message, want.Index)
-			if got := hex.EncodeToString(chunk[:]); got != want.Data {
-				t.Errorf("case %d, chunk %d: got %s, want %s", i, want.Index, got, want.Data)
+			if !bytes.Equal(chunk[:], want.Data) {
+				t.Errorf("case %d, chunk %d: got %x, want %x", i, want.Index, chunk, want.Data)
 			}
 			chunks++
 		}
@@ -177,7 +146,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestMultiplyAgainstDefinition(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for range 100_000 {
 		a, b := uint16(r.Uint32()), uint16(r.Uint32())
 		byTable, byRow := erasure.Multiply(a, b)
@@ -188,9 +157,9 @@ func TestMultiplyAgainstDefinition(t *testing.T) {
 }
 
 func TestEncoderAgainstDefinition(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for range 15 {
-		message := randomBytes(r, 2*(1+r.IntN(erasure.MaxMessageSize/2)))
+		message := r.Bytes(2 * (1 + r.IntN(erasure.MaxMessageSize/2)))
 		for range 4 {
 			x := uint16(r.IntN(1 << (1 + r.IntN(16))))
 			if diff := cmp.Diff(chunkByDefinition(message, x), chunkAt(t, message, x)); diff != "" {
@@ -201,10 +170,10 @@ func TestEncoderAgainstDefinition(t *testing.T) {
 }
 
 func TestAnyChunksDecode(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for round := range 300 {
 		size := []int{96, 160, 960, 1152, 2 * (1 + r.IntN(erasure.MaxMessageSize/2))}[round%5]
-		message := randomBytes(r, size)
+		message := r.Bytes(size)
 		// Points from a narrow window collide with the systematic ones often.
 		window := []int{erasure.Pieces(size) + 1, 100, 1 << 16}[r.IntN(3)]
 		var points []uint16
@@ -218,7 +187,7 @@ func TestAnyChunksDecode(t *testing.T) {
 }
 
 func TestEncoderWraps(t *testing.T) {
-	message := randomBytes(seeded(t), 96)
+	message := testrand.New(t).Bytes(96)
 	e, err := erasure.ResumeEncoder(message, 65534)
 	if err != nil {
 		t.Fatal(err)
@@ -236,8 +205,8 @@ func TestEncoderWraps(t *testing.T) {
 }
 
 func TestDecoderIgnoresRepeats(t *testing.T) {
-	r := seeded(t)
-	message := randomBytes(r, 96)
+	r := testrand.New(t)
+	message := r.Bytes(96)
 	d, err := erasure.NewDecoder(len(message))
 	if err != nil {
 		t.Fatal(err)

@@ -6,60 +6,16 @@ import (
 	"crypto/mlkem/mlkemtest"
 	"crypto/rand"
 	"crypto/sha3"
-	"encoding/hex"
-	"encoding/json"
 	"math/big"
-	mathrand "math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/internal/testvectors"
 	"github.com/chate2e/chate2e/signal/spqr/internal/mlkem768"
 )
-
-// seeded returns a generator whose seed is printed when the test fails.
-func seeded(t *testing.T) *mathrand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	return mathrand.New(mathrand.NewPCG(seed, 0))
-}
-
-func randomBytes(r *mathrand.Rand, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
-}
-
-// vectors reads a file of vectors into v, or skips the test.
-func vectors(t *testing.T, name string, v any) {
-	t.Helper()
-	dir := os.Getenv("CHATE2E_VECTORS")
-	if dir == "" {
-		t.Skip("CHATE2E_VECTORS is unset")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// hexBytes is a byte string written in hexadecimal.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
 
 func key(t *testing.T, b []byte) secret.Key {
 	t.Helper()
@@ -83,13 +39,13 @@ func encapsulate(t *testing.T, ek *mlkem.EncapsulationKey768, m []byte) (ct1, ct
 }
 
 func TestAgainstStandardLibrary(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for range 200 {
-		dk, err := mlkem.NewDecapsulationKey768(randomBytes(r, mlkem.SeedSize))
+		dk, err := mlkem.NewDecapsulationKey768(r.Bytes(mlkem.SeedSize))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := randomBytes(r, 32)
+		m := r.Bytes(32)
 		wantKey, want, err := mlkemtest.Encapsulate768(dk.EncapsulationKey(), m)
 		if err != nil {
 			t.Fatal(err)
@@ -115,11 +71,11 @@ func TestAgainstStandardLibrary(t *testing.T) {
 func TestLibcrux(t *testing.T) {
 	var file struct {
 		Cases []struct {
-			Seed, PK1, PK2, Message, CT1, CT2 hexBytes
-			Shared                            hexBytes `json:"shared_secret"`
+			Seed, PK1, PK2, Message, CT1, CT2 testvectors.Hex
+			Shared                            testvectors.Hex `json:"shared_secret"`
 		}
 	}
-	vectors(t, "libcrux_incremental_mlkem768.json", &file)
+	testvectors.Official(t, "libcrux_incremental_mlkem768.json", &file)
 	for i, c := range file.Cases {
 		dk, err := mlkem.NewDecapsulationKey768(c.Seed)
 		if err != nil {
@@ -148,10 +104,10 @@ func TestLibcrux(t *testing.T) {
 // TestACVP runs the encapsulation cases of NIST's validation programme.
 func TestACVP(t *testing.T) {
 	var file struct {
-		KeyGen []struct{ D, Z, EK hexBytes }
-		Encaps []struct{ EK, M, C, K hexBytes }
+		KeyGen []struct{ D, Z, EK testvectors.Hex }
+		Encaps []struct{ EK, M, C, K testvectors.Hex }
 	}
-	vectors(t, "acvp_mlkem768.json", &file)
+	testvectors.Official(t, "acvp_mlkem768.json", &file)
 	for i, c := range file.KeyGen {
 		dk, err := mlkem.NewDecapsulationKey768(append(c.D, c.Z...))
 		if err != nil {
@@ -176,13 +132,13 @@ func TestACVP(t *testing.T) {
 }
 
 func TestEncapsulate2RefusesAnotherVector(t *testing.T) {
-	r := seeded(t)
-	dk, err := mlkem.NewDecapsulationKey768(randomBytes(r, mlkem.SeedSize))
+	r := testrand.New(t)
+	dk, err := mlkem.NewDecapsulationKey768(r.Bytes(mlkem.SeedSize))
 	if err != nil {
 		t.Fatal(err)
 	}
 	header, vector := mlkem768.Split(dk.EncapsulationKey())
-	m := key(t, randomBytes(r, 32))
+	m := key(t, r.Bytes(32))
 	refused := func(name string, header [mlkem768.HeaderSize]byte, vector []byte) {
 		t.Helper()
 		if ct2, err := mlkem768.Encapsulate2(&header, m, vector); err == nil || ct2 != nil {
@@ -227,7 +183,7 @@ func TestReductions(t *testing.T) {
 			t.Fatalf("freeze(%d) = %d, want %d", a, got, want)
 		}
 	}
-	r := seeded(t)
+	r := testrand.New(t)
 	bound := mlkem768.Q<<15 - 1
 	check := func(a int) {
 		t.Helper()
@@ -263,7 +219,7 @@ func TestCompressIsExact(t *testing.T) {
 // TestNTTAgainstDefinition compares the transform with FIPS 203, Equation 4.11:
 // the residues of the polynomial modulo X² - ζ^(2·BitRev7(i)+1).
 func TestNTTAgainstDefinition(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	var p [256]int16
 	for i := range p {
 		p[i] = int16(r.IntN(2*mlkem768.Q+1) - mlkem768.Q)
@@ -296,7 +252,7 @@ func TestNTTAgainstDefinition(t *testing.T) {
 // TestSumOfProductsAgainstSchoolbook multiplies by the definition of the ring,
 // at random and at the bounds that the reductions allow.
 func TestSumOfProductsAgainstSchoolbook(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	random := func() int16 { return int16(r.IntN(2*mlkem768.Q+1) - mlkem768.Q) }
 	extreme := func() int16 { return mlkem768.Q - int16(r.IntN(2))*2*mlkem768.Q }
 	for round := range 30 {
@@ -332,10 +288,10 @@ func TestSumOfProductsAgainstSchoolbook(t *testing.T) {
 // TestSampleUniform compares with FIPS 203, Algorithm 7, taken word for word.
 // Enough seeds are tried that some need more than the first three blocks.
 func TestSampleUniform(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	long := 0
 	for range 3000 {
-		rho := [32]byte(randomBytes(r, 32))
+		rho := [32]byte(r.Bytes(32))
 		a, b := byte(r.IntN(3)), byte(r.IntN(3))
 		stream := sha3.SumSHAKE128(append(rho[:], a, b), 3*1000)
 		var want [256]int16
@@ -367,9 +323,9 @@ func TestSampleUniform(t *testing.T) {
 
 // TestSampleNoise compares with FIPS 203, Algorithm 8, taken word for word.
 func TestSampleNoise(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	for nonce := range byte(7) {
-		key := [32]byte(randomBytes(r, 32))
+		key := [32]byte(r.Bytes(32))
 		stream := sha3.SumSHAKE256(append(key[:], nonce), 128)
 		bit := func(i int) int16 { return int16(stream[i/8] >> (i % 8) & 1) }
 		var want [256]int16
