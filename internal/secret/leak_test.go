@@ -23,13 +23,13 @@ import (
 // formats are the verbs of package fmt, with the flags that change what they do
 // to bytes.
 var formats = func() []string {
-	var formats []string
+	var all []string
 	for _, flags := range []string{"", "+", "#", "-", " ", "0", "# ", "+#", "40", ".64", "-70.40"} {
 		for _, verb := range "vTtbcdoOqxXUeEfFgGspw!" {
-			formats = append(formats, "%"+flags+string(verb))
+			all = append(all, "%"+flags+string(verb))
 		}
 	}
-	return formats
+	return all
 }()
 
 // window is how many neighbouring bytes of a secret in any notation count as a
