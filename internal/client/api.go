@@ -133,7 +133,7 @@ type Item struct {
 	Text       string       `json:"text"`
 	SentAt     time.Time    `json:"sent_at"`
 	ReceivedAt *time.Time   `json:"received_at"` // nil for our own
-	GapBefore  uint64       `json:"gap_before"` // messages of its sender missing directly before it; see KindMissing
+	GapBefore  uint64       `json:"gap_before"`  // messages of its sender missing directly before it; see KindMissing
 	Request    bool         `json:"request"`
 	Direction  Direction    `json:"-"`
 	State      MessageState `json:"-"`
