@@ -2,4 +2,8 @@ module github.com/chate2e/chate2e
 
 go 1.26.0
 
-require filippo.io/edwards25519 v1.2.0
+require (
+	filippo.io/edwards25519 v1.2.0
+	github.com/google/go-cmp v0.7.0
+	golang.org/x/crypto v0.58.0
+)
