@@ -41,8 +41,9 @@ func (tx *Tx) AddMessage(m Message) (Message, error) {
 	if m.ID.IsZero() {
 		m.ID = NewMessageID()
 	}
-	contact, err := tx.ContactOf(m.Chat)
-	if err != nil {
+	var peer string
+	if err := tx.row(`SELECT k.user_id FROM chats c JOIN contacts k ON k.id = c.contact WHERE c.id = ?`,
+		args(m.Chat), &peer); err != nil {
 		return Message{}, err
 	}
 	own := m.Out && m.From == Address{}
@@ -65,11 +66,14 @@ func (tx *Tx) AddMessage(m Message) (Message, error) {
 	if m.SentAt.IsZero() {
 		m.SentAt = tx.Now
 	}
+	m.SentAt, m.ReceivedAt = inMilliseconds(m.SentAt), inMilliseconds(m.ReceivedAt)
+	m.Unread = m.Unread && !m.Out
 
 	var s stream
 	var where position
+	var err error
 	if m.From != (Address{}) {
-		if s, err = tx.stream(contact.User, m.From); err != nil {
+		if s, err = tx.stream(peer, m.From); err != nil {
 			return Message{}, err
 		}
 		if own {
@@ -81,16 +85,14 @@ func (tx *Tx) AddMessage(m Message) (Message, error) {
 			}
 		}
 	}
-	row, err := tx.insert(m, s, where)
-	if err != nil {
+	m.Late = where.late
+	if m.Arrival, err = tx.insert(m, s, where); err != nil || !where.filled {
+		return m, err
+	}
+	if err := tx.release(s); err != nil {
 		return Message{}, err
 	}
-	if where.filled {
-		if err := tx.release(s); err != nil {
-			return Message{}, err
-		}
-	}
-	return tx.message(`WHERE m.id = ?`, row)
+	return tx.Message(m.ID) // what is left of the hole may be before it
 }
 
 // duplicate looks for an earlier message with m's ID or client ID.
@@ -226,8 +228,8 @@ func (tx *Tx) firstHole(s stream) (uint64, error) {
 	return first.V, err
 }
 
-// insert stores the row of m.
-func (tx *Tx) insert(m Message, s stream, where position) (int64, error) {
+// insert stores the row of m, and returns its arrival number.
+func (tx *Tx) insert(m Message, s stream, where position) (arrival int64, err error) {
 	ticket, err := tx.ticket()
 	if err != nil {
 		return 0, err
@@ -240,26 +242,22 @@ func (tx *Tx) insert(m Message, s stream, where position) (int64, error) {
 			return 0, err
 		}
 	}
-	arrival := absent(ticket)
-	if where.waits {
-		arrival = nil
+	if !where.waits {
+		arrival = ticket
+		tx.shown = append(tx.shown, ticket)
 	}
-	var row int64
-	err = tx.row(`
-		INSERT INTO messages (msg_id, chat, stream, seq, place, shown, out, kind, body, detail, state,
+	_, err = tx.exec(`
+		INSERT INTO messages (id, msg_id, chat, stream, seq, place, shown, out, kind, body, detail, state,
 			client_id, prev, late, request, unread, sent_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		args(m.ID[:], m.Chat, absent(s.id), m.Seq, place, arrival, m.Out, m.Kind, m.Text, m.Detail, m.State,
-			absent(m.ClientID), m.Prev, where.late, m.Request, m.Unread && !m.Out, stamp(m.SentAt), stamp(m.ReceivedAt)),
-		&row)
-	if err == nil && !where.waits {
-		tx.shown = append(tx.shown, row)
-	}
-	return row, err
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		ticket, m.ID[:], m.Chat, absent(s.id), m.Seq, place, absent(arrival), m.Out, m.Kind, m.Text, m.Detail, m.State,
+		absent(m.ClientID), m.Prev, m.Late, m.Request, m.Unread, stamp(m.SentAt), stamp(m.ReceivedAt))
+	return arrival, err
 }
 
 // ticket draws the next number of the vault's one counter of items. It never
-// repeats, even when the newest items are deleted.
+// repeats, even when the newest items are deleted. An item's first ticket is also
+// its row number.
 func (tx *Tx) ticket() (int64, error) { return tx.AddToCounter("tickets", 1) }
 
 // release shows the messages of a stream that wait for nothing any more.

@@ -289,6 +289,14 @@ func stamp(t time.Time) any {
 	return t.UnixMilli()
 }
 
+// inMilliseconds returns t as it will be read again.
+func inMilliseconds(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC()
+}
+
 // timestamp reads what stamp stored.
 type timestamp struct{ t *time.Time }
 

@@ -143,6 +143,7 @@ func TestCreateOpen(t *testing.T) {
 		return err
 	})
 }
+
 var _ = bytes.Equal
 var _ = fmt.Sprint
 var _ = runtime.GOOS

@@ -130,13 +130,13 @@ CREATE INDEX holes_open ON holes (since) WHERE shown = 0;
 
 -- Everything a conversation shows.
 CREATE TABLE messages (
-	id          INTEGER PRIMARY KEY AUTOINCREMENT, -- order of arrival here
+	id          INTEGER PRIMARY KEY, -- the item's ticket: order of arrival here, never used again
 	msg_id      BLOB NOT NULL UNIQUE CHECK (length(msg_id) = 16),
 	chat        INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
 	stream      INTEGER REFERENCES streams, -- NULL: a line of our own program
 	seq         INTEGER NOT NULL DEFAULT 0 CHECK (seq >= 0),  -- number in the stream; 0: none
 	place       INTEGER NOT NULL,    -- (place, seq) is the order on the screen; see order.go
-	shown       INTEGER,             -- order of becoming visible; NULL: waits behind a hole
+	shown       INTEGER,             -- order of becoming visible: id, or a later ticket if it had to wait; NULL: it still waits
 	out         INTEGER NOT NULL CHECK (out IN (0, 1)),       -- 1: sent by this account
 	kind        TEXT NOT NULL CHECK (kind <> ''),             -- type Kind
 	body        TEXT NOT NULL,       -- shown and searched; empty for kinds without text
@@ -154,13 +154,13 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_seq ON messages (stream, seq) WHERE seq > 0;
 CREATE INDEX messages_page ON messages (chat, place, seq);
-CREATE UNIQUE INDEX messages_arrival ON messages (shown) WHERE shown IS NOT NULL AND out = 0;
+CREATE UNIQUE INDEX messages_waited ON messages (shown) WHERE shown <> id;
 CREATE INDEX messages_waiting ON messages (stream, seq) WHERE shown IS NULL;
 CREATE INDEX messages_unread ON messages (chat, place, seq) WHERE unread = 1;
 
 -- The words of the messages; the text itself stays in messages.
 CREATE VIRTUAL TABLE words USING fts5 (
-	body, content = 'messages', content_rowid = 'id', columnsize = 0, tokenize = 'chate2e'
+	body, content = 'messages', content_rowid = 'id', columnsize = 0, prefix = '1', tokenize = 'chate2e'
 );
 CREATE TRIGGER messages_added AFTER INSERT ON messages WHEN new.body <> '' BEGIN
 	INSERT INTO words (rowid, body) VALUES (new.id, new.body);
@@ -180,14 +180,12 @@ CREATE TABLE seen_envelopes (
 	hash    BLOB PRIMARY KEY CHECK (length(hash) = 32),
 	seen_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_envelopes_age ON seen_envelopes (seen_at);
 
 -- IDs of received contents that have no row in messages (any more).
 CREATE TABLE seen_messages (
 	msg_id  BLOB PRIMARY KEY CHECK (length(msg_id) = 16),
 	seen_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX seen_messages_age ON seen_messages (seen_at);
 
 -- Envelopes that did not open, raw: a later re-send may explain them.
 CREATE TABLE undecryptable (
