@@ -17,9 +17,9 @@ type Config struct {
 
 	// DialContext replaces the way to the relay in tests; nil means the network.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// KDFTime overrides how long the password's key derivation is tuned to take
-	// when a profile is created; zero means about half a second.
-	KDFTime time.Duration
+	// TestKDF makes the password's key derivation as cheap as it can be: such a
+	// profile is not protected against guessing, and opens only with TestKDF.
+	TestKDF bool
 }
 
 // Registration is what a new account starts with.
@@ -117,7 +117,7 @@ const (
 	KindText          Kind = "text"
 	KindRequest       Kind = "request"       // someone asks to be a contact
 	KindAccepted      Kind = "accepted"      // a contact has accepted
-	KindMissing       Kind = "missing"       // gap_before messages did not arrive
+	KindMissing       Kind = "missing"       // gap_before messages did not arrive; stands directly before the item that has the same gap_before
 	KindUndecryptable Kind = "undecryptable" // a message that did not open
 	KindKeyChange     Kind = "key_change"    // the username names another account now
 )
@@ -133,10 +133,11 @@ type Item struct {
 	Text       string       `json:"text"`
 	SentAt     time.Time    `json:"sent_at"`
 	ReceivedAt *time.Time   `json:"received_at"` // nil for our own
-	GapBefore  uint64       `json:"gap_before"`
+	GapBefore  uint64       `json:"gap_before"`  // messages of its sender missing directly before it; see KindMissing
 	Request    bool         `json:"request"`
 	Direction  Direction    `json:"-"`
 	State      MessageState `json:"-"`
+	Reason     string       `json:"-"` // why it did not open, of KindUndecryptable
 	Late       bool         `json:"-"` // came after its gap had been shown
 	Snippet    string       `json:"-"` // search only
 	Arrival    int64        `json:"-"` // order of becoming visible, 1, 2, …; 0 for our own
@@ -164,6 +165,7 @@ type Sending struct {
 	To     string       `json:"to"` // user ID
 	State  MessageState `json:"state"`
 	SentAt time.Time    `json:"sent_at"`
+	Reason string       `json:"-"` // why it waits, see [ContactStatus]; "" for no special reason
 }
 
 // Safety is the safety number shared with a contact.
@@ -189,6 +191,7 @@ type ContactStatus struct {
 	Missing      uint64 `json:"missing"` // messages that did not arrive
 	Epoch        uint64 `json:"epoch"`   // of the post-quantum ratchet; 0 until it exists
 	RatchetSteps uint32 `json:"ratchet_steps"`
+	Reason       string `json:"-"` // why messages wait: a reason of the relay (no_prekeys, unknown_user, mailbox_full, …), key_mismatch or key_changed
 }
 
 // Chat is a conversation as a list of conversations shows it.
