@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Plugin } from 'vite';
+
+interface Entry {
+  unicode: string;
+  label: string;
+  group?: number;
+  order?: number;
+  tags?: string[];
+  skins?: { unicode: string }[];
+}
+
+const require = createRequire(import.meta.url);
+
+function read(language: string): Entry[] {
+  return JSON.parse(readFileSync(require.resolve(`emojibase-data/${language}/compact.json`), 'utf8')) as Entry[];
+}
+
+/**
+ * Writes emoji.json: for each emoji its group, its text, the English and the
+ * Chinese name, the words it is found by, and its five skin tones if it has them.
+ * It is a file beside the bundle, read when the picker opens for the first time.
+ */
+export function emoji(): Plugin {
+  const build = (): string => {
+    const chinese = new Map(read('zh').map((entry) => [entry.unicode, entry]));
+    const rows = read('en')
+      .filter((entry) => entry.group !== undefined && entry.group !== 2) // 2: parts of others
+      .sort((a, b) => (a.order ?? 0) - (b.order ?? 0))
+      .map((entry) => {
+        const zh = chinese.get(entry.unicode);
+        const words = [...new Set([...(entry.tags ?? []), ...(zh?.tags ?? [])])].join(' ');
+        const tones = entry.skins?.length === 5 ? entry.skins.map((skin) => skin.unicode) : undefined;
+        const row = [entry.group, entry.unicode, entry.label, zh?.label ?? entry.label, words];
+        return tones ? [...row, tones] : row;
+      });
+    return JSON.stringify(rows);
+  };
+  return {
+    name: 'emoji-data',
+    generateBundle() {
+      this.emitFile({ type: 'asset', fileName: 'emoji.json', source: build() });
+    },
+    configureServer(server) {
+      server.middlewares.use('/emoji.json', (_request, response) => {
+        response.setHeader('Content-Type', 'application/json');
+        response.end(build());
+      });
+    },
+  };
+}
