@@ -42,7 +42,7 @@ func forms(text string) map[string][]byte {
 }
 
 // scan returns where in a folder one of the texts lies, in which shape.
-func scan(t *testing.T, dir string, texts []string) (found []string) {
+func scan(t testing.TB, dir string, texts []string) (found []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {

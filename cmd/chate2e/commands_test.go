@@ -140,6 +140,7 @@ func TestStory(t *testing.T) {
 	bob.with(next.password).fails(exitWrongPassword, "wrong_password", "account", "delete")
 	bob.one("account", "delete")
 	bob.fails(exitError, "no_profile", "whoami")
+	next.one("contacts", "remove", "bob")
 	next.fails(exitError, "not_found", "contacts", "add", "bob")
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,7 @@ func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
 
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	d.stage.failed = func(err error) { stop(err) }
 	d.relay, err = startRelay(ctx, filepath.Join(d.home, "relay"), func(err error) {
 		stop(&client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err})
 	})
@@ -91,7 +93,7 @@ func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
 	if err != nil && context.Cause(ctx) != nil {
 		err = context.Cause(ctx) // why, not what it led to
 	}
-	return sum, errors.Join(err, d.stage.err)
+	return sum, err
 }
 
 func (d *demo) play(ctx context.Context) (demoSum, error) {
@@ -103,7 +105,7 @@ func (d *demo) play(ctx context.Context) (demoSum, error) {
 
 	d.act(t.relayHead)
 	d.explain(t.relayText)
-	d.says(blue, "relay", fmt.Sprintf(t.relayAt, d.relay.url))
+	d.says(blue, t.relayName, fmt.Sprintf(t.relayAt, d.relay.url))
 
 	d.act(t.keysHead)
 	d.explain(t.keysText)
@@ -120,7 +122,6 @@ func (d *demo) play(ctx context.Context) (demoSum, error) {
 	}
 
 	d.act(t.talkHead)
-	d.explain(t.talkText)
 	if err := d.message(ctx, alice, bob, t.texts[0]); err != nil {
 		return demoSum{}, err
 	}
@@ -148,7 +149,7 @@ func (d *demo) befriend(ctx context.Context) error {
 	alice, bob, t := d.alice, d.bob, d.script
 	d.act(t.friendHead)
 	d.explain(t.friendText)
-	d.says(alice.colour, t.wants, bob.self.Link)
+	d.says(bob.colour, t.link, bob.self.Link)
 	if _, err := alice.engine.AddContact(ctx, bob.self.UserID); err != nil {
 		return err
 	}
@@ -159,13 +160,13 @@ func (d *demo) befriend(ctx context.Context) error {
 	d.act(t.agreeHead)
 	d.explain(t.agreeText)
 	d.agreement(started)
-	request, err := alice.await(ctx, func(e client.ProtocolEvent) bool { return e.Kind == "encrypted" })
+	d.act(t.ratchetHead)
+	d.explain(t.ratchetText)
+	request, err := d.sealed(ctx, alice, bob, t.asks)
 	if err != nil {
 		return err
 	}
-	if err := d.envelope(ctx, alice, bob, request); err != nil {
-		return err
-	}
+	d.line()
 	d.explain(t.acceptText)
 	joined, err := bob.await(ctx, func(e client.ProtocolEvent) bool { return e.Setup != nil })
 	if err != nil {
@@ -177,11 +178,53 @@ func (d *demo) befriend(ctx context.Context) error {
 	case joined.Setup.OurIdentity != started.Setup.TheirIdentity || joined.Setup.TheirIdentity != started.Setup.OurIdentity:
 		return fmt.Errorf(t.wrong, "identity")
 	}
+	opened, err := bob.await(ctx, func(e client.ProtocolEvent) bool { return e.Kind == "decrypted" })
+	if err != nil {
+		return err
+	}
+	if opened.Plain != request.Plain {
+		return fmt.Errorf(t.wrong, "size")
+	}
 	d.says(bob.colour, bob.name, fmt.Sprintf(t.sameSession, d.paint(bold, joined.Session)))
+	d.details(bob, opened)
+	d.line()
+
+	// His answer is a message too, and so is what she says to it.
+	if _, err := d.sealed(ctx, bob, alice, t.accepts); err != nil {
+		return err
+	}
+	if err := d.unsealed(ctx, alice, t.accepted); err != nil {
+		return err
+	}
 	if err := alice.awaitItem(ctx, func(i client.Item) bool { return i.Kind == client.KindAccepted }); err != nil {
 		return err
 	}
-	d.says(bob.colour, bob.name, t.accepted)
+	if _, err := d.sealed(ctx, alice, bob, t.offers); err != nil {
+		return err
+	}
+	return d.unsealed(ctx, bob, t.offered)
+}
+
+// sealed shows the next message that is not a text, up to the relay.
+func (d *demo) sealed(ctx context.Context, from, to *actor, what string) (client.ProtocolEvent, error) {
+	e, err := from.await(ctx, func(e client.ProtocolEvent) bool { return e.Kind == "encrypted" })
+	if err != nil {
+		return e, err
+	}
+	d.says(from.colour, from.name, what)
+	d.details(from, e)
+	return e, d.envelope(ctx, from, to, e)
+}
+
+// unsealed shows it from the relay on.
+func (d *demo) unsealed(ctx context.Context, to *actor, what string) error {
+	e, err := to.await(ctx, func(e client.ProtocolEvent) bool { return e.Kind == "decrypted" })
+	if err != nil {
+		return err
+	}
+	d.details(to, e)
+	d.says(to.colour, to.name, what)
+	d.line()
 	return nil
 }
 
@@ -196,7 +239,7 @@ func (d *demo) agreement(e client.ProtocolEvent) {
 			}
 			text += d.paint(bold, key)
 		}
-		d.line("  ", d.paint(pink, pad(label, 6)), text)
+		d.line("  ", d.paint(pink, pad(label, 6)), strings.TrimRight(text, " "))
 	}
 	row("DH1", t.dh1, s.OurIdentity, s.SignedPreKey)
 	row("DH2", t.dh2, s.BaseKey, s.TheirIdentity)
@@ -211,13 +254,7 @@ func (d *demo) agreement(e client.ProtocolEvent) {
 		kem += " " + t.lastResort
 	}
 	row("KEM", kem, s.KEMPreKey)
-	label := ""
-	for _, step := range e.Steps {
-		if step.Label != "" {
-			label = "“" + step.Label + "”"
-		}
-	}
-	row("KDF", t.kdf, label)
+	row("KDF", t.kdf)
 	d.line()
 }
 
@@ -241,7 +278,7 @@ func (d *demo) post(ctx context.Context, from, to *actor, text string) (id strin
 	if err != nil {
 		return "", err
 	}
-	d.steps(from, sealed)
+	d.details(from, sealed)
 	return sending.ID, d.envelope(ctx, from, to, sealed)
 }
 
@@ -251,7 +288,7 @@ func (d *demo) arrive(ctx context.Context, to *actor, id, text string) error {
 	if err != nil {
 		return err
 	}
-	d.steps(to, opened)
+	d.details(to, opened)
 	var read string
 	err = to.awaitItem(ctx, func(i client.Item) bool {
 		read = i.Text
@@ -268,8 +305,8 @@ func (d *demo) arrive(ctx context.Context, to *actor, id, text string) error {
 	return nil
 }
 
-// steps shows what a device did with a message.
-func (d *demo) steps(a *actor, e client.ProtocolEvent) {
+// details shows what a device did with a message.
+func (d *demo) details(a *actor, e client.ProtocolEvent) {
 	t := d.script
 	for _, s := range e.Steps {
 		switch s.Kind {
@@ -319,7 +356,7 @@ func (d *demo) away(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.says(blue, "relay", t.waiting)
+	d.says(blue, t.relayName, t.waiting)
 	if err := bob.back(ctx); err != nil {
 		return err
 	}
@@ -389,16 +426,16 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 				last = *e.Count
 			}
 		}
-		d.says(a.colour, a.name, fmt.Sprintf(t.counters, a.name, last.RootSteps, sealed, opened, last.OurKey))
+		d.says(a.colour, a.name, fmt.Sprintf(t.counters, a.name, last.RootSteps, sealed, opened))
 	}
 	sum.Envelopes, sum.Bytes = d.relay.totals()
-	d.says(blue, "relay", fmt.Sprintf(t.relayTotal, sum.Envelopes, sum.Bytes))
+	d.says(blue, t.relayName, fmt.Sprintf(t.relayTotal, sum.Envelopes, sum.Bytes))
 	found, err := d.search()
 	if err != nil {
 		return demoSum{}, err
 	}
 	sum.Found = found
-	d.says(blue, "relay", fmt.Sprintf(t.searched, found))
+	d.says(blue, t.relayName, fmt.Sprintf(t.searched, found))
 	d.line()
 	d.line("  ", t.bye)
 	d.line()

@@ -14,7 +14,8 @@ type stage struct {
 	out    io.Writer
 	colour bool
 	acts   int
-	err    error // the first of writing
+	blank  bool        // the last line is empty
+	failed func(error) // is told when out cannot be written
 }
 
 // Colours, as the parameters of the terminal's command.
@@ -38,9 +39,14 @@ func (s *stage) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
+// line prints a line; of empty ones only the first in a row.
 func (s *stage) line(parts ...string) {
-	if _, err := io.WriteString(s.out, strings.Join(parts, "")+"\n"); err != nil && s.err == nil {
-		s.err = err
+	if len(parts) == 0 && s.blank {
+		return
+	}
+	s.blank = len(parts) == 0
+	if _, err := io.WriteString(s.out, strings.Join(parts, "")+"\n"); err != nil {
+		s.failed(err)
 	}
 }
 

@@ -103,7 +103,10 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 	ctx, cancel := context.WithCancel(ctx)
 	events, err := s.Events(ctx)
 	if err != nil {
-		cancel()
+		defer cancel()
+		if ctx.Err() != nil {
+			return do()
+		}
 		return err
 	}
 	wake := make(chan struct{}, 1) // many events at once are one reason to look

@@ -44,14 +44,14 @@ const deadline = 60 * time.Second
 
 // relayServer is a relay that can be stopped and started again where it was.
 type relayServer struct {
-	t      *testing.T
+	t      testing.TB
 	listen string
 	data   string
 	log    lockedBuffer
 	cmd    *exec.Cmd
 }
 
-func startServer(t *testing.T) *relayServer {
+func startServer(t testing.TB) *relayServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *relayServer) stop() {
 	s.cmd = nil
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for start := time.Now(); !holds(); {
 		if time.Since(start) > deadline {
@@ -123,7 +123,7 @@ func (b *lockedBuffer) String() string {
 
 // user is somebody who types commands.
 type user struct {
-	t        *testing.T
+	t        testing.TB
 	home     string
 	profile  string
 	server   string
@@ -131,7 +131,7 @@ type user struct {
 	logs     *lockedBuffer
 }
 
-func newUser(t *testing.T, home, profile, server, password string) *user {
+func newUser(t testing.TB, home, profile, server, password string) *user {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
@@ -185,7 +185,7 @@ type object map[string]any
 
 func (o object) str(key string) string { s, _ := o[key].(string); return s }
 
-func objects(t *testing.T, out string) []object {
+func objects(t testing.TB, out string) []object {
 	t.Helper()
 	var all []object
 	for line := range strings.Lines(out) {
@@ -244,7 +244,7 @@ func texts(items []object) []string {
 	return all
 }
 
-func equal(t *testing.T, what string, got, want any) {
+func equal(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%s: got %v, want %v", what, got, want)
@@ -278,7 +278,7 @@ func (u *user) start(args ...string) *background {
 }
 
 // line waits for the next line.
-func (b *background) line(t *testing.T) string {
+func (b *background) line(t testing.TB) string {
 	t.Helper()
 	type read struct {
 		line string
@@ -302,13 +302,13 @@ func (b *background) line(t *testing.T) string {
 }
 
 // end interrupts it and returns its exit code.
-func (b *background) end(t *testing.T) int {
+func (b *background) end(t testing.TB) int {
 	t.Helper()
 	_ = b.cmd.Process.Signal(os.Interrupt)
 	return b.wait(t)
 }
 
-func (b *background) wait(t *testing.T) int {
+func (b *background) wait(t testing.TB) int {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
@@ -333,7 +333,7 @@ func (u *user) daemon() *background {
 }
 
 // pair are two people on one computer who are friends, with daemons running.
-func pair(t *testing.T) (server *relayServer, alice, bob *user) {
+func pair(t testing.TB) (server *relayServer, alice, bob *user) {
 	t.Helper()
 	server = startServer(t)
 	home := t.TempDir()
