@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -92,7 +93,7 @@ func measure(b *testing.B, screen *localapi.Client, send func(context.Context, s
 		}
 	}
 	cancel()
-	if err := <-ended; err == io.EOF {
+	if err := <-ended; errors.Is(err, io.EOF) {
 		b.Fatal("the daemon has stopped")
 	}
 	slices.Sort(times)

@@ -3,26 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/term"
 
-	"github.com/chate2e/chate2e/internal/bus"
 	"github.com/chate2e/chate2e/internal/client"
-	"github.com/chate2e/chate2e/internal/mailbox"
-	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
-	"github.com/chate2e/chate2e/internal/relay"
-	"github.com/chate2e/chate2e/internal/server"
 )
 
 type demoCmd struct {
@@ -456,11 +447,12 @@ func (d *demo) search() (found int, err error) {
 	for _, body := range d.relay.bodies() {
 		count(body)
 	}
-	err = filepath.WalkDir(d.relay.dir, func(path string, entry fs.DirEntry, err error) error {
+	files := os.DirFS(d.relay.dir)
+	err = fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(files, path)
 		count(data)
 		return err
 	})
@@ -473,316 +465,4 @@ func (d *demo) late(ctx context.Context, err error) error {
 		return &client.Error{Code: client.CodeUnreachable, Message: d.slow}
 	}
 	return err
-}
-
-// patience is how long the demo waits for what should come at once.
-const patience = 10 * time.Second
-
-// actor is a person with an engine.
-type actor struct {
-	*demo
-	name, username, colour string
-
-	self     client.Self
-	engine   *client.Client
-	password []byte
-	stop     func() error // ends the engine; nil: it does not run
-
-	mu      sync.Mutex
-	events  []client.ProtocolEvent // not yet awaited; guarded by mu
-	items   []client.Item          // likewise
-	sealed  int                    // messages encrypted so far; guarded by mu
-	numbers map[int64]int          // which of them an event is about; guarded by mu
-	news    chan struct{}
-}
-
-func (a *actor) dir() string { return filepath.Join(a.home, a.username) }
-
-// join makes the account, showing each step.
-func (a *actor) join(ctx context.Context) error {
-	a.password = []byte(rand.Text())
-	a.numbers = make(map[int64]int)
-	a.news = make(chan struct{}, 1)
-	engine, err := client.Create(ctx, a.dir(), a.password, client.Registration{
-		Server: a.relay.url, Username: a.username, DisplayName: a.name,
-	}, client.Config{}, func(p client.Progress) {
-		a.says(a.colour, a.name, fmt.Sprintf(a.progress, p.Done, p.Total, a.script.step[string(p.Step)]))
-	})
-	if err != nil {
-		return err
-	}
-	a.run(ctx, engine)
-	if a.self, err = engine.Self(ctx); err != nil {
-		return err
-	}
-	return engine.SetSetting(ctx, client.SettingAutoAccept, "on")
-}
-
-// back opens the profile again.
-func (a *actor) back(ctx context.Context) error {
-	engine, err := client.Open(ctx, a.dir(), a.password, client.Config{})
-	if err != nil {
-		return err
-	}
-	a.run(ctx, engine)
-	return nil
-}
-
-// run starts the engine, and notes what it publishes.
-func (a *actor) run(ctx context.Context, engine *client.Client) {
-	a.engine = engine
-	events, unsubscribe := engine.Subscribe()
-	ctx, cancel := context.WithCancel(ctx)
-	var working sync.WaitGroup
-	var failure error
-	working.Go(func() { failure = engine.Run(ctx) })
-	working.Go(func() {
-		for {
-			select {
-			case e, open := <-events:
-				if !open {
-					return
-				}
-				a.note(e)
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	a.stop = func() error {
-		cancel()
-		working.Wait()
-		unsubscribe()
-		if errors.Is(failure, context.Canceled) {
-			failure = nil
-		}
-		return errors.Join(failure, engine.Close())
-	}
-}
-
-// leave closes the profile.
-func (a *actor) leave() error {
-	if a.stop == nil {
-		return nil
-	}
-	stop := a.stop
-	a.stop = nil
-	return stop()
-}
-
-func (a *actor) note(e client.Event) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case e.Protocol != nil:
-		a.events = append(a.events, *e.Protocol)
-		if e.Protocol.Kind == "encrypted" {
-			a.numbers[e.Protocol.ID] = a.sealed
-			a.sealed++
-		}
-	case e.Item != nil:
-		a.items = append(a.items, *e.Item)
-	default:
-		return
-	}
-	select {
-	case a.news <- struct{}{}:
-	default:
-	}
-}
-
-// await waits for a protocol event and takes it, with those before it.
-func (a *actor) await(ctx context.Context, wanted func(client.ProtocolEvent) bool) (found client.ProtocolEvent, err error) {
-	err = a.until(ctx, func() bool {
-		for n, e := range a.events {
-			if wanted(e) {
-				found, a.events = e, a.events[n+1:]
-				return true
-			}
-		}
-		return false
-	})
-	return found, err
-}
-
-// awaitItem is await for what appears in a conversation.
-func (a *actor) awaitItem(ctx context.Context, wanted func(client.Item) bool) error {
-	return a.until(ctx, func() bool {
-		for n, i := range a.items {
-			if wanted(i) {
-				a.items = a.items[n+1:]
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func (a *actor) until(ctx context.Context, found func() bool) error {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		a.mu.Lock()
-		done := found()
-		a.mu.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-a.news:
-		case <-waiting.Done():
-			return a.late(ctx, waiting.Err())
-		}
-	}
-}
-
-// demoRelay is a whole relay with its database in a folder.
-type demoRelay struct {
-	url   string
-	dir   string
-	store *tap
-	cut   func() // ends it at once
-	stop  func() error
-}
-
-// startRelay starts a relay on port 5000, or a free one if that is taken. If it
-// ends before it is closed it calls gone.
-func startRelay(ctx context.Context, dir string, gone func(error)) (*demoRelay, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:5000")
-	if err != nil {
-		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
-			return nil, fmt.Errorf("starting the relay: %w", err)
-		}
-	}
-	r := &demoRelay{url: "http://" + listener.Addr().String(), dir: dir}
-	fail := func(err error) (*demoRelay, error) {
-		return nil, fmt.Errorf("starting the relay: %w", errors.Join(err, listener.Close()))
-	}
-	origin, err := relay.ParseOrigin(r.url)
-	if err != nil {
-		return fail(err)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fail(err)
-	}
-	db, err := sqlite.Open(filepath.Join(dir, "relay.db"), sqlite.Config{})
-	if err != nil {
-		return fail(err)
-	}
-	r.store = &tap{Store: db, news: make(chan struct{}, 1)}
-	node, err := server.New(r.store, bus.NewLocal(), server.Config{
-		Origins: []relay.Origin{origin}, Registration: server.RegistrationOpen,
-	})
-	if err != nil {
-		return fail(errors.Join(err, db.Close()))
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.cut = cancel
-	var running sync.WaitGroup
-	var failure error
-	closing := false // set before the end that is asked for
-	var mu sync.Mutex
-	running.Go(func() {
-		failure = node.Serve(ctx, listener)
-		mu.Lock()
-		defer mu.Unlock()
-		if !closing {
-			gone(failure)
-		}
-	})
-	r.stop = func() error {
-		mu.Lock()
-		closing = true
-		mu.Unlock()
-		cancel()
-		running.Wait()
-		return errors.Join(failure, db.Close())
-	}
-	return r, nil
-}
-
-// Close ends the relay.
-func (r *demoRelay) Close() error { return r.stop() }
-
-// envelope waits for the envelope that carries a message which an actor has
-// encrypted. An engine sends to one contact in the order in which it encrypts.
-func (r *demoRelay) envelope(ctx context.Context, from *actor, sealed client.ProtocolEvent) ([]byte, error) {
-	from.mu.Lock()
-	number := from.numbers[sealed.ID]
-	from.mu.Unlock()
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		sent := r.store.from(from.self.UserID)
-		if number < len(sent) {
-			if body := sent[number]; len(body) == sealed.Size {
-				return body, nil
-			}
-			return nil, fmt.Errorf(from.wrong, "size")
-		}
-		select {
-		case <-r.store.news:
-		case <-waiting.Done():
-			return nil, waiting.Err()
-		}
-	}
-}
-
-func (r *demoRelay) totals() (envelopes, size int) {
-	for _, body := range r.bodies() {
-		envelopes++
-		size += len(body)
-	}
-	return envelopes, size
-}
-
-func (r *demoRelay) bodies() [][]byte { return r.store.from("") }
-
-// tap is a relay's store that keeps a copy of every envelope.
-type tap struct {
-	mailbox.Store
-	news chan struct{}
-
-	mu   sync.Mutex
-	seen []tapped // guarded by mu
-}
-
-type tapped struct {
-	from string
-	body []byte
-}
-
-// Commit implements [mailbox.Store].
-func (t *tap) Commit(ctx context.Context, batch *mailbox.Batch, now time.Time) error {
-	if err := t.Store.Commit(ctx, batch, now); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, put := range batch.Puts {
-		if put.Err != nil {
-			continue
-		}
-		for _, e := range put.Envelopes {
-			t.seen = append(t.seen, tapped{put.From.User.String(), bytes.Clone(e.Body)})
-		}
-	}
-	select {
-	case t.news <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// from returns the envelopes of one user, or of all, in their order.
-func (t *tap) from(user string) [][]byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var bodies [][]byte
-	for _, e := range t.seen {
-		if user == "" || e.from == user {
-			bodies = append(bodies, e.body)
-		}
-	}
-	return bodies
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -51,7 +52,7 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 		if reason := reasonText(sending.Reason); reason != "" {
 			line += ": " + reason
 		}
-		return e.result(sendingJSON{sending.Sending, stamp(sending.SentAt)}, line+"\n")
+		return e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n")
 	})
 }
 
@@ -111,7 +112,8 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 	}
 	wake := make(chan struct{}, 1) // many events at once are one reason to look
 	ended := make(chan error, 1)
-	go func() {
+	var reading sync.WaitGroup
+	reading.Go(func() {
 		for {
 			event, err := events.Next()
 			switch {
@@ -128,11 +130,11 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 				}
 			}
 		}
-	}()
+	})
 	defer func() {
 		cancel()
 		_ = events.Close()
-		<-ended
+		reading.Wait()
 	}()
 	for {
 		if err := do(); err != nil {
@@ -141,7 +143,6 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 		select {
 		case <-wake:
 		case err := <-ended:
-			ended <- err
 			if ctx.Err() != nil {
 				return do()
 			}
