@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/ncruces/go-sqlite3 v0.36.0
 	google.golang.org/protobuf v1.36.12
 	pgregory.net/rapid v1.3.0
