@@ -124,14 +124,14 @@ func (k *Keys) Offer(owner *Identity) *Bundle {
 	b := &Bundle{
 		IdentityKey:  owner.Key.PublicKey(),
 		SignedPreKey: k.signed[0].SignedPreKey,
-		KEMPreKey:    &k.lastResort[0].KEMPreKey,
+		KEMPreKey:    new(k.lastResort[0].KEMPreKey),
 	}
 	if k.kemOffered < len(k.kemOneTime) {
-		b.KEMPreKey = &k.kemOneTime[k.kemOffered].KEMPreKey
+		b.KEMPreKey = new(k.kemOneTime[k.kemOffered].KEMPreKey)
 		k.kemOffered++
 	}
 	if k.offered < len(k.oneTime) {
-		b.OneTimePreKey = &k.oneTime[k.offered].OneTimePreKey
+		b.OneTimePreKey = new(k.oneTime[k.offered].OneTimePreKey)
 		k.offered++
 	}
 	return b
