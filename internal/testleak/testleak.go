@@ -37,14 +37,21 @@ var formats = func() []string {
 // leak.
 const window = 6
 
-// detector finds the bytes of a secret in text.
+// detector finds the bytes of secrets in text.
 type detector struct {
-	notations map[string]string // how a part of the secret looks → what that is called
+	needles map[[window]byte][]needle // by their beginning
+	begins  [1 << 16]bool             // the first two bytes of any: most text is none
+}
+
+// needle is how a part of a secret looks.
+type needle struct {
+	text, name string
+	secret     int
 }
 
 // Shows reports whether a part of the planted secret can be read in text, in any
 // notation. The secret has at least 12 bytes.
-func Shows(text string, planted []byte) bool { return newDetector(planted).find(text) != "" }
+func Shows(text string, planted []byte) bool { return newDetector(planted).find(text) != nil }
 
 // normalised makes one comma of white space and commas, which differ between a
 // list in a slice, in a struct, in Go syntax and in JSON.
@@ -52,12 +59,25 @@ func normalised(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }), ",")
 }
 
-func newDetector(planted []byte) *detector {
-	d := &detector{notations: map[string]string{}}
+func newDetector(planted ...[]byte) *detector {
+	d := &detector{needles: map[[window]byte][]needle{}}
+	for i, p := range planted {
+		for text, name := range notationsOf(p) {
+			begin := [window]byte([]byte(text))
+			d.needles[begin] = append(d.needles[begin], needle{text, name, i})
+			d.begins[int(text[0])<<8|int(text[1])] = true
+		}
+	}
+	return d
+}
+
+// notationsOf returns what parts of the secret look like, and what that is called.
+func notationsOf(planted []byte) map[string]string {
+	notations := map[string]string{}
 	add := func(name, text string) {
 		// Too short a text would be found anywhere.
 		if text = strings.Trim(normalised(text), `[]{}",`); len(text) >= window {
-			d.notations[text] = name
+			notations[text] = name
 		}
 	}
 	// A secret that prints does so from its beginning or, padded and cut, near
@@ -83,26 +103,31 @@ func newDetector(planted []byte) *detector {
 		add("base64", base64.RawURLEncoding.EncodeToString(part))
 	}
 	// A notation that has another one inside is found with that.
-	for long := range d.notations {
-		for short := range d.notations {
+	for long := range notations {
+		for short := range notations {
 			if len(short) < len(long) && strings.Contains(long, short) {
-				delete(d.notations, long)
+				delete(notations, long)
 				break
 			}
 		}
 	}
-	return d
+	return notations
 }
 
-// find says in which notation text shows a part of the secret, or "".
-func (d *detector) find(text string) string {
+// find returns a part of a secret that text shows, or nil.
+func (d *detector) find(text string) *needle {
 	text = normalised(text)
-	for notation, name := range d.notations {
-		if strings.Contains(text, notation) {
-			return name
+	for i := range len(text) - window + 1 {
+		if !d.begins[int(text[i])<<8|int(text[i+1])] {
+			continue
+		}
+		for _, n := range d.needles[[window]byte([]byte(text[i:i+window]))] {
+			if strings.HasPrefix(text[i:], n.text) {
+				return &n
+			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // output is one way of writing a value down.
@@ -230,26 +255,20 @@ func holders[T any](v T) map[string]any {
 // secret has at least 12 bytes; what is printed of the failure does not show it.
 func Check[T any](tb testing.TB, v T, planted ...[]byte) {
 	tb.Helper()
-	detectors := make([]*detector, len(planted))
-	for i := range planted {
-		detectors[i] = newDetector(planted[i])
-	}
+	d := newDetector(planted...)
 	for name, holder := range holders(v) {
 		written := outputs(tb, holder)
 		texts := map[string]bool{}
 		for _, o := range written {
 			texts[o.text] = true
 		}
-		all := strings.Join(slices.Collect(maps.Keys(texts)), "\x00")
-		for i, d := range detectors {
-			if d.find(all) == "" {
-				continue
-			}
-			for _, o := range written {
-				if found := d.find(o.text); found != "" {
-					// The text is not printed: a test's output is a log, too.
-					tb.Errorf("%s of %T as %s shows secret %d in the notation %s", o.how, v, name, i, found)
-				}
+		if d.find(strings.Join(slices.Collect(maps.Keys(texts)), "\x00")) == nil {
+			continue
+		}
+		for _, o := range written {
+			if found := d.find(o.text); found != nil {
+				// The text is not printed: a test's output is a log, too.
+				tb.Errorf("%s of %T as %s shows secret %d in the notation %s", o.how, v, name, found.secret, found.name)
 			}
 		}
 	}

@@ -44,8 +44,8 @@ func TestDetector(t *testing.T) {
 	} {
 		found := map[string]string{}
 		for _, o := range outputs(t, test.value) {
-			if notation := d.find(o.text); notation != "" {
-				found[o.how] = notation
+			if n := d.find(o.text); n != nil {
+				found[o.how] = n.name
 			}
 		}
 		for _, how := range test.finds {
@@ -53,7 +53,7 @@ func TestDetector(t *testing.T) {
 				t.Errorf("%s, held as %s, is not noticed to leak", how, name)
 			}
 		}
-		if other.find(fmt.Sprintf("%v %x %q", test.value, test.value, test.value)) != "" {
+		if other.find(fmt.Sprintf("%v %x %q", test.value, test.value, test.value)) != nil {
 			t.Errorf("other bytes, held as %s, are taken for the planted ones", name)
 		}
 	}

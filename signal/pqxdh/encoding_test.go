@@ -92,7 +92,7 @@ func TestEncodings(t *testing.T) {
 			if c.size != 0 && len(c.good) != c.size {
 				t.Errorf("%d bytes, want %d", len(c.good), c.size)
 			}
-			for size := range c.good {
+			for size := 0; size < len(c.good); size += 1 + len(c.good)/500 {
 				if _, err := c.parse(c.good[:size]); !errors.Is(err, pqxdh.ErrEncoding) {
 					t.Fatalf("%d of %d bytes: %v", size, len(c.good), err)
 				}
@@ -101,7 +101,7 @@ func TestEncodings(t *testing.T) {
 				t.Errorf("a byte too much: %v", err)
 			}
 			r := testrand.New(t)
-			for range 2000 {
+			for range 500 {
 				b := bytes.Clone(c.good)
 				b[r.IntN(len(b))] ^= byte(1 << r.IntN(8))
 				encode, err := c.parse(b)
