@@ -348,6 +348,10 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 	if r.identity != nil && *r.identity != h.IdentityKey {
 		return Opened{}, ErrIdentity
 	}
+	// Before the handshake, which costs more than all that a counter could.
+	if m.header.N > r.suite.ratchet.MaxForward {
+		return Opened{}, ratchet.ErrTooFar
+	}
 	agreed, err := pqxdh.Accept(r.suite.id, us, r.them, h, own, now)
 	switch {
 	case errors.Is(err, pqxdh.ErrReplay), errors.Is(err, pqxdh.ErrPreKey), errors.Is(err, pqxdh.ErrExpired):
