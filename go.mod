@@ -1,13 +1,14 @@
 module github.com/chate2e/chate2e
 
-// Some npm packages bring Go files along.
-ignore node_modules
-
 go 1.26.0
 
 require (
 	filippo.io/edwards25519 v1.2.0
+	github.com/cloudflare/circl v1.6.5
 	github.com/google/go-cmp v0.7.0
 	golang.org/x/crypto v0.58.0
 	google.golang.org/protobuf v1.36.12
+	pgregory.net/rapid v1.3.0
 )
+
+require golang.org/x/sys v0.49.0 // indirect

@@ -1,6 +1,7 @@
 package pqxdh
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -52,7 +53,7 @@ func readPrivate(in *cryptobyte.String, public curve.PublicKey) (*curve.PrivateK
 		return nil, false
 	}
 	key, err := curve.NewPrivateKey(b)
-	if err != nil || !slices.Equal(key.Bytes(), b) || key.PublicKey() != public {
+	if err != nil || subtle.ConstantTimeCompare(key.Bytes(), b) != 1 || key.PublicKey() != public {
 		return nil, false
 	}
 	return key, true

@@ -1,9 +1,9 @@
 package ratchet
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
-	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -101,7 +101,7 @@ func (s *State) parse(in *cryptobyte.String) bool {
 			return false
 		}
 		key, err := curve.NewPrivateKey(private)
-		if err != nil || !slices.Equal(key.Bytes(), private) { // not clamped
+		if err != nil || subtle.ConstantTimeCompare(key.Bytes(), private) != 1 { // not clamped
 			return false
 		}
 		s.our = key
@@ -134,9 +134,16 @@ func (s *State) parseChains(in *cryptobyte.String) bool {
 	if !in.ReadUint16(&count) || int(count) > s.rules.MaxChains+s.rules.MaxSkipped {
 		return false
 	}
-	for range count {
+	for i := range int(count) {
 		c := new(receiving)
 		if !c.parse(in, &s.rules) || s.find(c.their) != nil {
+			return false
+		}
+		// By the specification the current chain alone is open, and of more than
+		// MaxChains only those are kept that hold keys.
+		current := i == int(count)-1
+		if c.key.IsZero() == (s.rules.KeepChains || current) ||
+			(int(count) > s.rules.MaxChains && !current && c.held() == 0) {
 			return false
 		}
 		s.receive = append(s.receive, c)
@@ -150,7 +157,7 @@ func (s *State) parseChains(in *cryptobyte.String) bool {
 func (c *receiving) parse(in *cryptobyte.String, rules *Rules) bool {
 	var open uint8
 	var held uint16
-	if !in.CopyBytes(c.their[:]) || !in.ReadUint32(&c.index) || !in.ReadUint8(&open) || open > chainOpen {
+	if !in.CopyBytes(c.their[:]) || !in.ReadUint32(&c.index) || c.index == 0 || !in.ReadUint8(&open) || open > chainOpen {
 		return false
 	}
 	if open == chainOpen && !readKey(in, &c.key) {

@@ -1,7 +1,6 @@
 package ratchet
 
 import (
-	"bytes"
 	"errors"
 	"math"
 	"slices"
@@ -173,7 +172,6 @@ type Opening struct {
 
 type openingKeys struct {
 	seed, next, root [32]byte
-	skipped          []skippedKey
 }
 
 // Receive finds the key for a message with this header. The state is unchanged,
@@ -191,8 +189,8 @@ func (s *State) Receive(h Header) (*Opening, error) {
 	if _, err := s.distance(c, h); err != nil {
 		return nil, err
 	}
-	var keys openingKeys
-	var chainKey [32]byte
+	o.keys = secret.NewBox(openingKeys{})
+	keys := o.keys.Reveal()
 	if c == nil {
 		root, key, err := rootStep(&s.rules, s.root, s.our, h.RatchetKey)
 		if err != nil {
@@ -204,12 +202,14 @@ func (s *State) Receive(h Header) (*Opening, error) {
 		root.Wipe()
 	}
 	o.chain = c
-	chainKey = *c.key.Array()
-	keys.skipped = s.rules.skip(&chainKey, c.index, h.N)
+	// The seeds on the way are left to Commit: nothing is stored for a message
+	// that may be forged.
+	chainKey := *c.key.Array()
+	for n := c.index; n < h.N; n++ {
+		chainKey = kdf.Next(&chainKey)
+	}
 	keys.seed, keys.next = kdf.Step(&chainKey)
 	clear(chainKey[:])
-	o.keys = secret.NewBox(keys)
-	keys.seed, keys.next, keys.root = [32]byte{}, [32]byte{}, [32]byte{}
 	return o, nil
 }
 
@@ -295,25 +295,34 @@ func compareSkipped(k skippedKey, n uint32) int {
 	}
 }
 
-// skip advances key from message from to message to and returns the seeds
-// between, the newest MaxSkipped of them.
-func (r *Rules) skip(key *[32]byte, from, to uint32) []skippedKey {
-	if from == to {
-		return nil
+// skipTo moves the chain on to message n and stores the seeds of the messages
+// between, the newest limit of them.
+func (c *receiving) skipTo(n uint32, limit int) {
+	if c.index == n {
+		return
 	}
-	for ; to-from > uint32(r.MaxSkipped); from++ { //nolint:gosec // a small positive limit
-		*key = kdf.Next(key)
+	key := *c.key.Array()
+	for ; n-c.index > uint32(limit); c.index++ { //nolint:gosec // a small positive limit
+		key = kdf.Next(&key)
 	}
-	skipped := make([]skippedKey, 0, to-from)
-	for ; from < to; from++ {
+	list := make([]skippedKey, 0, c.held()+int(n-c.index))
+	if !c.skipped.IsZero() {
+		old := *c.skipped.Reveal()
+		list = append(list, old...)
+		clear(old)
+	}
+	for ; c.index < n; c.index++ {
 		var seed [32]byte
-		seed, *key = kdf.Step(key)
-		skipped = append(skipped, skippedKey{n: from, seed: seed})
+		seed, key = kdf.Step(&key)
+		list = append(list, skippedKey{n: c.index, seed: seed})
 	}
-	return skipped
+	c.key.Set(&key)
+	clear(key[:])
+	c.skipped = secret.NewBox(list)
 }
 
-// Seed returns the message's 32-byte seed. It is wiped by Commit and Discard.
+// Seed returns the message's 32-byte seed, which Commit and Discard wipe. It
+// panics after either.
 func (o *Opening) Seed() *[32]byte { return &o.keys.Reveal().seed }
 
 // Step reports whether the message brings a new ratchet key.
@@ -331,17 +340,24 @@ func (o *Opening) Skips() uint32 {
 	return o.header.N - o.chain.index
 }
 
-// Discard wipes the keys of a message that did not open.
-func (o *Opening) Discard() { o.wipe() }
+// Discard wipes the keys of a message that did not open. After Commit it does
+// nothing.
+func (o *Opening) Discard() {
+	if o.step && !o.keys.IsZero() {
+		o.chain.key.Wipe() // in no state
+	}
+	o.wipe()
+}
 
 // Commit takes the message key: the chain moves past it, the keys skipped on the
 // way are stored, and it can be found no more. It panics if the state has changed
-// since Receive, or if it was committed before.
+// since Receive, or after Commit or Discard.
 func (o *Opening) Commit() {
-	s, keys := o.state, o.keys.Reveal()
-	if s.changes != o.changes {
-		panic("ratchet: the state has changed since Receive")
+	s := o.state
+	if o.keys.IsZero() || s.changes != o.changes {
+		panic("ratchet: the Opening is used up, or the state has changed since Receive")
 	}
+	keys := o.keys.Reveal()
 	s.changes++
 	if o.Late() {
 		o.chain.dropSkipped(o.late, o.late+1)
@@ -352,33 +368,23 @@ func (o *Opening) Commit() {
 	if o.step {
 		s.stepReceiving(o)
 	}
+	o.chain.skipTo(o.header.N, s.rules.MaxSkipped)
 	o.chain.key.Set(&keys.next)
 	o.chain.index = o.header.N + 1
-	o.chain.store(keys.skipped)
 	s.limitSkipped(o.chain)
 	s.forgetChains()
 	o.wipe()
 }
 
 func (o *Opening) wipe() {
-	if o.keys.IsZero() {
-		return
-	}
-	keys := o.keys.Reveal()
-	clear(keys.skipped) // store has copied them
 	o.keys.Wipe()
+	o.keys = secret.Box[openingKeys]{}
 }
 
 func (s *State) stepReceiving(o *Opening) {
 	if current := s.current(); current != nil && !s.rules.KeepChains && !current.key.IsZero() {
 		// The peer's PN says where her previous chain ended.
-		end := current.index + s.unreceived(o.header)
-		key := *current.key.Array()
-		skipped := s.rules.skip(&key, current.index, end)
-		clear(key[:])
-		current.store(skipped)
-		clear(skipped)
-		current.index = end
+		current.skipTo(current.index+s.unreceived(o.header), s.rules.MaxSkipped)
 		current.key.Wipe()
 		current.key = secret.Key{}
 	}
@@ -392,19 +398,6 @@ func (s *State) stepReceiving(o *Opening) {
 	}
 	s.send = chain{}
 	s.our, s.ourPublic = nil, curve.PublicKey{}
-}
-
-func (c *receiving) store(skipped []skippedKey) {
-	if len(skipped) == 0 {
-		return
-	}
-	if c.skipped.IsZero() {
-		c.skipped = secret.NewBox([]skippedKey{})
-	}
-	list := c.skipped.Reveal()
-	grown := append(slices.Clip(*list), skipped...)
-	clear(*list)
-	*list = grown
 }
 
 // dropSkipped erases the skipped keys from position i up to j.
@@ -443,11 +436,12 @@ func (s *State) limitSkipped(changed *receiving) {
 	}
 }
 
-// forgetChains drops the oldest chains beyond MaxChains.
+// forgetChains drops the oldest chains beyond MaxChains, but never the current one.
 func (s *State) forgetChains() {
 	excess := len(s.receive) - s.rules.MaxChains
+	current := s.current()
 	s.receive = slices.DeleteFunc(s.receive, func(c *receiving) bool {
-		if excess <= 0 || (!s.rules.KeepChains && c.held() > 0) {
+		if excess <= 0 || c == current || (!s.rules.KeepChains && c.held() > 0) {
 			return false
 		}
 		excess--
@@ -490,9 +484,4 @@ func (s *State) Counters() Counters {
 		c.Received = current.index
 	}
 	return c
-}
-
-// Equal reports whether two states are the same, byte by byte.
-func (s *State) Equal(other *State) bool {
-	return bytes.Equal(s.Append(nil), other.Append(nil))
 }

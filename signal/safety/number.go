@@ -25,8 +25,9 @@ const (
 	DefaultVersion = 2
 	minVersion     = 1
 
-	// MaxIDSize and MaxKeySize bound the inputs, in bytes.
-	MaxIDSize  = 1024
+	// MaxIDSize bounds a party's ID, in bytes.
+	MaxIDSize = 1024
+	// MaxKeySize bounds a party's encoded key, in bytes.
 	MaxKeySize = 4096
 
 	hashSize = 32 // of a full hash, what the scannable form carries
@@ -164,7 +165,7 @@ func (n *Number) Matches(input string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return n.version != 0 && subtle.ConstantTimeCompare([]byte(digits), n.digits[:]) == 1, nil
+	return subtle.ConstantTimeCompare([]byte(digits), n.digits[:]) == 1, nil
 }
 
 // ParseNumber returns the 60 ASCII digits of a safety number that a person typed
@@ -180,18 +181,20 @@ func ParseNumber(input string) (string, error) {
 	count, position := 0, 0
 	for _, r := range input {
 		position++
+		var value rune
 		switch {
 		case unicode.IsSpace(r):
 			continue
 		case r >= '0' && r <= '9':
+			value = r - '0'
 		case r >= '０' && r <= '９':
-			r += '0' - '０'
+			value = r - '０'
 		default:
 			return "", fmt.Errorf("%w: character %d is neither a digit nor a space", ErrNumber, position)
 		}
 		count++
 		if count <= NumberLength {
-			digits = append(digits, byte(r))
+			digits = append(digits, "0123456789"[value])
 		}
 	}
 	if count != NumberLength {

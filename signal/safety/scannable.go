@@ -25,6 +25,10 @@ const (
 	fieldRemote  protowire.Number = 3
 	fieldContent protowire.Number = 1
 
+	// logicalSize is the size in bytes of a LogicalFingerprint: a tag, a length and
+	// the content.
+	logicalSize = 1 + 1 + hashSize
+
 	// maxScannable is the size in bytes of the longest scannable form, that with a
 	// five-byte version.
 	maxScannable = 78
@@ -54,7 +58,7 @@ func appendScannable(b []byte, version uint32, local, remote *[hashSize]byte) []
 
 func appendHash(b []byte, field protowire.Number, hash *[hashSize]byte) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(protowire.SizeTag(fieldContent)+protowire.SizeBytes(hashSize)))
+	b = protowire.AppendVarint(b, logicalSize)
 	b = protowire.AppendTag(b, fieldContent, protowire.BytesType)
 	return protowire.AppendBytes(b, hash[:])
 }
@@ -118,13 +122,12 @@ func consumeHash(b []byte, field protowire.Number) (hash [hashSize]byte, rest []
 	if !ok {
 		return hash, nil, false
 	}
-	const size = 2 + hashSize // a tag and a length of one byte each, and the content
-	if len(b) < 1+size || b[0] != size {
+	if len(b) < 1+logicalSize || b[0] != logicalSize {
 		return hash, nil, false
 	}
 	content, ok := consumeTag(b[1:], fieldContent, protowire.BytesType)
 	if !ok || content[0] != hashSize {
 		return hash, nil, false
 	}
-	return [hashSize]byte(content[1:]), b[1+size:], true
+	return [hashSize]byte(content[1:]), b[1+logicalSize:], true
 }

@@ -36,6 +36,21 @@ const (
 	// LibsignalMessage: a message seed to the AES-256-CBC key, MAC key and IV.
 	LibsignalMessage
 
+	// SPQRChainStart: the handshake's key to the chains of epoch 0. Two spaces.
+	SPQRChainStart
+	// SPQRChainEpoch: the secret of a completed epoch to that epoch's chains.
+	SPQRChainEpoch
+	// SPQRChainNext: one step of a chain; the counter precedes the label.
+	SPQRChainNext
+	// SPQREpochKey: an ML-KEM shared secret to the epoch's secret; the epoch follows.
+	SPQREpochKey
+	// SPQRAuthenticator: an epoch's secret to the MAC key; the epoch follows.
+	SPQRAuthenticator
+	// SPQRHeaderMAC: the MAC of a key's header; epoch and header follow.
+	SPQRHeaderMAC
+	// SPQRCiphertextMAC: the MAC of a ciphertext; epoch and ciphertext follow.
+	SPQRCiphertextMAC
+
 	labelEnd
 )
 
@@ -50,6 +65,14 @@ var labels = [labelEnd]string{
 	LibsignalX3DH:    "WhisperText",
 	LibsignalRoot:    "WhisperRatchet",
 	LibsignalMessage: "WhisperMessageKeys",
+
+	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
+	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
+	SPQRChainNext:     "Signal PQ Ratchet V1 Chain Next",
+	SPQREpochKey:      "Signal_PQCKA_V1_MLKEM768:SCKA Key",
+	SPQRAuthenticator: "Signal_PQCKA_V1_MLKEM768:Authenticator Update",
+	SPQRHeaderMAC:     "Signal_PQCKA_V1_MLKEM768:ekheader",
+	SPQRCiphertextMAC: "Signal_PQCKA_V1_MLKEM768:ciphertext",
 }
 
 // String returns the label itself, the bytes that enter the function.
