@@ -223,14 +223,14 @@ func (d *demo) unsealed(ctx context.Context, to *actor, what string) error {
 func (d *demo) agreement(e client.ProtocolEvent) {
 	t, s := d.script, e.Setup
 	row := func(label, text string, keys ...string) {
-		text = pad(text, 46)
+		text = pad(text, 43)
 		for i, key := range keys {
 			if i > 0 {
-				text += " × "
+				text += "×"
 			}
 			text += d.paint(bold, key)
 		}
-		d.line("  ", d.paint(pink, pad(label, 6)), strings.TrimRight(text, " "))
+		d.line("  ", d.paint(pink, pad(label, 5)), strings.TrimRight(text, " "))
 	}
 	row("DH1", t.dh1, s.OurIdentity, s.SignedPreKey)
 	row("DH2", t.dh2, s.BaseKey, s.TheirIdentity)
@@ -298,28 +298,36 @@ func (d *demo) arrive(ctx context.Context, to *actor, id, text string) error {
 
 // details shows what a device did with a message.
 func (d *demo) details(a *actor, e client.ProtocolEvent) {
-	t := d.script
 	for _, s := range e.Steps {
-		switch s.Kind {
-		case "root_sending":
-			d.detail(a.colour, fmt.Sprintf(t.rootSending, s.N, s.Our, s.Their))
-		case "root_receiving":
-			d.detail(a.colour, fmt.Sprintf(t.rootReceiving, s.N, s.Their, s.Our))
-		case "chain_sending":
-			d.detail(a.colour, fmt.Sprintf(t.chainSending, s.N))
-		case "chain_receiving":
-			d.detail(a.colour, fmt.Sprintf(t.chainReceiving, s.N))
-		case "skipped":
-			d.detail(a.colour, fmt.Sprintf(t.skipped, s.Count))
-		case "skipped_key_used":
-			d.detail(a.colour, fmt.Sprintf(t.skippedUsed, s.N))
-		case "sealed":
-			d.detail(a.colour, fmt.Sprintf(t.sealed, e.Plain, e.Size))
-		case "opened":
-			d.detail(a.colour, fmt.Sprintf(t.opened, e.Plain))
-		default:
-			d.detail(a.colour, s.Text)
+		text := d.detailText(s, e)
+		if s.Label != "" {
+			text += " · KDF “" + s.Label + "”"
 		}
+		d.detail(a.colour, text)
+	}
+}
+
+func (d *demo) detailText(s client.ProtocolStep, e client.ProtocolEvent) string {
+	t := d.script
+	switch s.Kind {
+	case "root_sending":
+		return fmt.Sprintf(t.rootSending, s.N, s.Our, s.Their)
+	case "root_receiving":
+		return fmt.Sprintf(t.rootReceiving, s.N, s.Their, s.Our)
+	case "chain_sending":
+		return fmt.Sprintf(t.chainSending, s.N)
+	case "chain_receiving":
+		return fmt.Sprintf(t.chainReceiving, s.N)
+	case "skipped":
+		return fmt.Sprintf(t.skipped, s.Count)
+	case "skipped_key_used":
+		return fmt.Sprintf(t.skippedUsed, s.N)
+	case "sealed":
+		return fmt.Sprintf(t.sealed, e.Plain, e.Size)
+	case "opened":
+		return fmt.Sprintf(t.opened, e.Plain)
+	default:
+		return s.Text
 	}
 }
 
@@ -375,14 +383,11 @@ func (d *demo) compare(ctx context.Context) error {
 		*actor
 		number string
 	}{{alice, hers.Number}, {bob, his.Number}} {
-		var number []byte
-		for i := range len(screen.number) {
-			if i > 0 && i%5 == 0 {
-				number = append(number, ' ')
-			}
-			number = append(number, screen.number[i])
+		lines := strings.Split(digits(screen.number, 6), "\n")
+		d.says(screen.colour, fmt.Sprintf(t.safetyShows, screen.name), d.paint(bold, lines[0]))
+		for _, line := range lines[1:] {
+			d.says(screen.colour, "", d.paint(bold, line))
 		}
-		d.says(screen.colour, fmt.Sprintf(t.safetyShows, screen.name), d.paint(bold, string(number)))
 	}
 	if hers.Number != his.Number {
 		return fmt.Errorf(t.wrong, "safety number")

@@ -30,7 +30,7 @@ const (
 	red   = "31"
 )
 
-const stageWidth = 92
+const stageWidth = 80
 
 func (s *stage) paint(colour, text string) string {
 	if !s.colour || colour == plain {
@@ -80,7 +80,7 @@ func (s *stage) says(colour, label, text string) {
 
 // detail prints what a device does inside, below what it is about.
 func (s *stage) detail(colour, text string) {
-	for i, line := range wrap(text, stageWidth-labelWidth-2) {
+	for i, line := range wrap(text, stageWidth-10) {
 		mark := "│ "
 		if i > 0 {
 			mark = "│   "

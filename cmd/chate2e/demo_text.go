@@ -108,7 +108,7 @@ var english = script{
 	dh3:        "Alice's base key × Bob's signed prekey",
 	dh4:        "Alice's base key × Bob's one-time prekey",
 	kem:        "%s, to Bob's KEM prekey",
-	kdf:        "KDF of all of them → root key",
+	kdf:        "of all of them → root key",
 	noDH4:      "(no one-time prekey was left: three agreements)",
 	lastResort: "(of last resort)",
 	acceptText: "Bob gets her first message. It names the keys that she used; with his private halves he computes " +
@@ -211,7 +211,7 @@ var chinese = script{
 	dh3:        "Alice 的基础密钥 × Bob 的已签名预密钥",
 	dh4:        "Alice 的基础密钥 × Bob 的一次性预密钥",
 	kem:        "%s，针对 Bob 的 KEM 预密钥",
-	kdf:        "以上全部经过 KDF → 根密钥",
+	kdf:        "以上全部 → 根密钥",
 	noDH4:      "（一次性预密钥已用完：只做三次协商）",
 	lastResort: "（最后备用）",
 	acceptText: "Bob 收到她的第一条消息，里面写明她用了哪些公钥；他用自己的私钥反过来算出同样的秘密，" +

@@ -48,8 +48,11 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		line := string(sending.State)
-		if reason := reasonText(sending.Reason); reason != "" {
+		line, reason := string(sending.State), reasonText(sending.Reason)
+		if reason == "" && sending.State == client.StateQueued {
+			reason = "it leaves as soon as it can"
+		}
+		if reason != "" {
 			line += ": " + reason
 		}
 		return e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n")
@@ -176,7 +179,7 @@ func itemText(i localapi.Item, text string) string {
 		case client.DirectionOut:
 			line += " asked to be a contact"
 		default:
-			line += " asks to be a contact: chate2e contacts accept " + groups(i.From)
+			line += " asks to be a contact: chate2e contacts accept " + clean(i.From)
 		}
 	case client.KindAccepted:
 		line += " accepted the request"
