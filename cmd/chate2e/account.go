@@ -39,7 +39,7 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 		return err
 	}
 	defer clear(password)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err = os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the profile's folder: %w", err)
 	}
 	engine, err := client.Create(ctx, dir, password, account, e.engineConfig(), func(p client.Progress) {
@@ -51,7 +51,7 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 	}
 	s := e.host(ctx, engine)
 	self, err := s.Self(ctx)
-	if err := errors.Join(err, s.Close()); err != nil {
+	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
 	return e.printSelf(self)
@@ -152,9 +152,9 @@ func (e *env) withPassword(ctx context.Context, dir string, password []byte, do 
 	if api, ok := localapi.Dial(ctx, dir); ok {
 		s = e.through(ctx, api)
 	} else {
-		engine, err := e.unlock(ctx, dir, password, nil)
-		if err != nil {
-			return err
+		engine, locked := e.unlock(ctx, dir, password, nil)
+		if locked != nil {
+			return locked
 		}
 		s = e.host(ctx, engine)
 	}

@@ -42,8 +42,8 @@ func forms(text string) map[string][]byte {
 }
 
 // scan returns where in a folder one of the texts lies, in which shape.
-func scan(t *testing.T, dir string, texts []string) (found []string) {
-	t.Helper()
+func scan(tb testing.TB, dir string, texts []string) (found []string) {
+	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
@@ -59,7 +59,7 @@ func scan(t *testing.T, dir string, texts []string) (found []string) {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return found
 }

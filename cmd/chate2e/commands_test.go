@@ -140,6 +140,7 @@ func TestStory(t *testing.T) {
 	bob.with(next.password).fails(exitWrongPassword, "wrong_password", "account", "delete")
 	bob.one("account", "delete")
 	bob.fails(exitError, "no_profile", "whoami")
+	next.one("contacts", "remove", "bob")
 	next.fails(exitError, "not_found", "contacts", "add", "bob")
 }
 
@@ -221,7 +222,8 @@ func TestDaemon(t *testing.T) {
 	inspect := bob.start("inspect", "--follow", "--json")
 	sent := alice.one("send", "bob", "hello")
 	equal(t, "followed", objects(t, follow.line(t))[0]["id"], sent["id"])
-	for objects(t, inspect.line(t))[0]["item"] != sent["id"] { // events before it
+	for item := any(nil); item != sent["id"]; { // there are events before it
+		item = objects(t, inspect.line(t))[0]["item"]
 	}
 	equal(t, "exit", follow.end(t), 0)
 	equal(t, "exit", inspect.end(t), 0)
@@ -270,10 +272,22 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	alice := newUser(t, t.TempDir(), "alice", "http://127.0.0.1:1", "p")
 	for _, args := range [][]string{
-		{}, {"bogus"}, {"send"}, {"whoami", "more"}, {"whoami", "--bogus"}, {"log", "bob", "--limit", "0"}, {"log", "bob", "--limit", "x"},
-		{"send", "bob", "hi", "--wait", "-1s"}, {"send", "bob", "hi", "--wait", "1"}, {"search", "x", "--limit", "5000"},
-		{"send", "bob", "\xff"}, {"send", "bob", "--password-file", "-"}, {"contacts"}, {"contacts", "add"},
-		{"--profile", "../x", "whoami"}, {"demo", "--lang", "xx"},
+		{},
+		{"bogus"},
+		{"send"},
+		{"whoami", "more"},
+		{"whoami", "--bogus"},
+		{"log", "bob", "--limit", "0"},
+		{"log", "bob", "--limit", "x"},
+		{"send", "bob", "hi", "--wait", "-1s"},
+		{"send", "bob", "hi", "--wait", "1"},
+		{"search", "x", "--limit", "5000"},
+		{"send", "bob", "\xff"},
+		{"send", "bob", "--password-file", "-"},
+		{"contacts"},
+		{"contacts", "add"},
+		{"--profile", "../x", "whoami"},
+		{"demo", "--lang", "xx"},
 	} {
 		alice.fails(exitUsage, "usage", args...)
 	}

@@ -65,7 +65,7 @@ func contactRow(c client.Contact) []string {
 	case c.Presence != client.PresenceUnknown:
 		notes = append(notes, string(c.Presence))
 	}
-	return []string{clean(contactName(c)), clean(c.Username), groups(c.UserID), strings.Join(notes, ", ")}
+	return []string{clean(contactName(c)), clean(c.Username), c.UserID, strings.Join(notes, ", ")}
 }
 
 func contactName(c client.Contact) string {
@@ -155,25 +155,31 @@ func (e *env) safety(ctx context.Context, verb func(*session) (client.Safety, er
 	})
 }
 
-// safetyText writes the number in three lines of four groups, as the other side
-// sees it too.
+// safetyText writes the number as the other side sees it too, and what it is worth.
 func safetyText(s client.Safety) string {
-	var b strings.Builder
-	for i := 0; i < len(s.Number); i += 5 {
-		b.WriteString(s.Number[i:min(i+5, len(s.Number))])
-		if (i/5)%4 == 3 {
-			b.WriteByte('\n')
-		} else {
-			b.WriteByte(' ')
-		}
-	}
+	number := digits(s.Number, 4) + "\n"
 	switch {
 	case s.KeyChanged:
-		b.WriteString("The username names another account now. Look closely before: chate2e accept-key WHO\n")
+		return number + "The username names another account now. Look closely before: chate2e accept-key WHO\n"
 	case s.Verified:
-		b.WriteString("Verified.\n")
+		return number + "Verified.\n"
 	default:
-		b.WriteString("Not verified. Compare with the number on the other side, then: chate2e verify WHO NUMBER\n")
+		return number + "Not verified. Compare with the number on the other side, then: chate2e verify WHO NUMBER\n"
+	}
+}
+
+// digits writes a safety number in groups of five, so many in a line.
+func digits(number string, perLine int) string {
+	var b strings.Builder
+	for i := range len(number) {
+		switch {
+		case i == 0:
+		case i%(5*perLine) == 0:
+			b.WriteByte('\n')
+		case i%5 == 0:
+			b.WriteByte(' ')
+		}
+		b.WriteByte(number[i])
 	}
 	return b.String()
 }

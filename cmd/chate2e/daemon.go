@@ -33,7 +33,7 @@ func (*daemonCmd) Run(ctx context.Context, e *env) error {
 // serve runs the engine and offers its local API on the profile's socket until ctx
 // ends or a command locks the profile.
 func (e *env) serve(ctx context.Context, engine *client.Client, dir string) error {
-	listener, err := localapi.Listen(dir)
+	listener, err := localapi.Listen(ctx, dir)
 	if err != nil {
 		return fmt.Errorf("opening the socket: %w", err)
 	}

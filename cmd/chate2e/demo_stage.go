@@ -14,7 +14,8 @@ type stage struct {
 	out    io.Writer
 	colour bool
 	acts   int
-	err    error // the first of writing
+	blank  bool        // the last line is empty
+	failed func(error) // is told when out cannot be written
 }
 
 // Colours, as the parameters of the terminal's command.
@@ -29,7 +30,7 @@ const (
 	red   = "31"
 )
 
-const stageWidth = 92
+const stageWidth = 80
 
 func (s *stage) paint(colour, text string) string {
 	if !s.colour || colour == plain {
@@ -38,9 +39,14 @@ func (s *stage) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
+// line prints a line; of empty ones only the first in a row.
 func (s *stage) line(parts ...string) {
-	if _, err := io.WriteString(s.out, strings.Join(parts, "")+"\n"); err != nil && s.err == nil {
-		s.err = err
+	if len(parts) == 0 && s.blank {
+		return
+	}
+	s.blank = len(parts) == 0
+	if _, err := io.WriteString(s.out, strings.Join(parts, "")+"\n"); err != nil {
+		s.failed(err)
 	}
 }
 
@@ -74,7 +80,7 @@ func (s *stage) says(colour, label, text string) {
 
 // detail prints what a device does inside, below what it is about.
 func (s *stage) detail(colour, text string) {
-	for i, line := range wrap(text, stageWidth-labelWidth-2) {
+	for i, line := range wrap(text, stageWidth-10) {
 		mark := "│ "
 		if i > 0 {
 			mark = "│   "

@@ -10,21 +10,23 @@ import (
 type script struct {
 	title, intro string
 
-	relayHead, relayText, relayAt string
+	relayName, relayHead, relayText, relayAt string
 
 	keysHead, keysText, progress, userID string
 	step                                 map[string]string // of making an account
 
 	friendHead, friendText       string
-	adds, wants                  string
+	link                         string
 	agreeHead, agreeText         string
 	dh1, dh2, dh3, dh4, kem, kdf string
 	noDH4, lastResort            string
 	acceptText                   string
 	sameSession                  string
-	accepted                     string
+	asks, accepts, accepted      string
+	offers, offered              string
 
-	talkHead, talkText             string
+	ratchetHead, ratchetText       string
+	talkHead                       string
 	types, reads                   string
 	relaySees, relayLine           string
 	rootSending, rootReceiving     string
@@ -70,6 +72,7 @@ var english = script{
 		"HTTP and WebSocket, and every number below comes from their real sessions. Keys are shown as the " +
 		"fingerprints of their public halves, like 1234·ABCD·5678; no secret is ever printed.",
 
+	relayName: "the relay",
 	relayHead: "The relay",
 	relayText: "A relay keeps public keys for people who are away and passes on sealed envelopes. It has no key " +
 		"to any of them. Anyone can run one; this one lives in a temporary folder.",
@@ -82,7 +85,7 @@ var english = script{
 	progress: "[%d/%d]  %s",
 	userID:   "user ID",
 	step: map[string]string{
-		"vault":         "an encrypted database, under her or his password (Argon2id)",
+		"vault":         "an encrypted database, under a password (Argon2id)",
 		"account_key":   "the account key (Ed25519)",
 		"identity_key":  "the identity key of this device (X25519)",
 		"signed_prekey": "a signed prekey (X25519), and a post-quantum one (ML-KEM-1024)",
@@ -94,8 +97,7 @@ var english = script{
 	friendText: "Bob gave Alice his ID, on paper or by voice. She asks the relay for his prekeys and checks that " +
 		"they are signed by the account that the ID names: the relay cannot slip in keys of its own. Bob is " +
 		"not needed for this; he could be asleep.",
-	adds:      "adds Bob",
-	wants:     "his link",
+	link:      "Bob's link",
 	agreeHead: "X3DH with a post-quantum secret (PQXDH)",
 	agreeText: "Two people multiply a private key of their own with a public key of the other, and both get the " +
 		"same secret (Diffie-Hellman, “DH”). Alice does so four times, with keys of different ages, and adds " +
@@ -106,19 +108,24 @@ var english = script{
 	dh3:        "Alice's base key × Bob's signed prekey",
 	dh4:        "Alice's base key × Bob's one-time prekey",
 	kem:        "%s, to Bob's KEM prekey",
-	kdf:        "KDF of all of them → root key",
+	kdf:        "of all of them → root key",
 	noDH4:      "(no one-time prekey was left: three agreements)",
 	lastResort: "(of last resort)",
 	acceptText: "Bob gets her first message. It names the keys that she used; with his private halves he computes " +
 		"the same secrets the other way round, and erases the one-time keys: that door opens once.",
 	sameSession: "Both are in session %s now, and nothing secret has travelled.",
-	accepted:    "Bob accepts. The two are contacts.",
+	asks:        "asks Bob to be a contact, in the first message of the new session",
+	accepts:     "accepts: an answer, so the ratchet turns for the first time",
+	accepted:    "has a contact now",
+	offers:      "tells Bob where to see whether she is online: only he can read that, too",
+	offered:     "knows where to look now",
 
-	talkHead: "They talk: the double ratchet",
-	talkText: "Each message gets a key of its own. A chain of hashes gives the keys of one side's messages in a " +
+	ratchetHead: "The double ratchet",
+	ratchetText: "Each message gets a key of its own. A chain of hashes gives the keys of one side's messages in a " +
 		"row and forgets each after use. Whenever the other side answers, a new key pair comes in and the " +
 		"root key takes a step: whoever steals all keys today reads nothing of yesterday, and is shut out " +
 		"again after the next answer.",
+	talkHead:       "They talk",
 	types:          "%s types",
 	reads:          "%s reads",
 	relaySees:      "the relay sees",
@@ -149,7 +156,7 @@ var english = script{
 	verified:    "The numbers are the same. Alice marks Bob verified.",
 
 	endHead:    "What happened",
-	counters:   "%s: %d ratchet steps, %d messages encrypted, %d opened, our key %s",
+	counters:   "%s took %d ratchet steps, encrypted %d messages and opened %d.",
 	relayTotal: "The relay carried %d envelopes with %d bytes.",
 	searched:   "Every byte that it stored was searched for the five texts: found %d times.",
 	bye:        "Now do it yourself: chate2e-server, then chate2e --profile alice register alice",
@@ -172,6 +179,7 @@ var chinese = script{
 	intro: "现在，两个人、两份加密的资料和一台中继服务器都在这个程序里运行。他们通过真实的 HTTP 和 WebSocket 通信，" +
 		"下面的每个数字都来自真实的会话。密钥只以公钥指纹的形式显示，例如 1234·ABCD·5678；任何秘密都不会被打印出来。",
 
+	relayName: "中继",
 	relayHead: "中继服务器",
 	relayText: "中继服务器替不在线的人保管公钥，并转交密封的信封。它没有任何一把能打开信封的钥匙。" +
 		"谁都可以架设一台；这一台住在一个临时文件夹里。",
@@ -194,8 +202,7 @@ var chinese = script{
 	friendHead: "Alice 用 ID 添加 Bob",
 	friendText: "Bob 把自己的 ID 写在纸上或亲口告诉了 Alice。她向中继服务器索取 Bob 的预密钥，并检查它们是否由该 ID " +
 		"对应的账户签名：中继服务器无法偷换成自己的密钥。这一步不需要 Bob 在场，他可以正在睡觉。",
-	adds:      "添加 Bob",
-	wants:     "Bob 的链接",
+	link:      "Bob 的链接",
 	agreeHead: "X3DH 加上后量子秘密（PQXDH）",
 	agreeText: "两个人各用自己的私钥和对方的公钥相乘，会得到同一个秘密（Diffie-Hellman，“DH”）。Alice 用新旧不同的密钥做四次，" +
 		"再加上一个量子计算机也解不开的秘密（“KEM”）。所有这些一起送入密钥派生函数，得到的就是会话的根密钥。",
@@ -204,17 +211,22 @@ var chinese = script{
 	dh3:        "Alice 的基础密钥 × Bob 的已签名预密钥",
 	dh4:        "Alice 的基础密钥 × Bob 的一次性预密钥",
 	kem:        "%s，针对 Bob 的 KEM 预密钥",
-	kdf:        "以上全部经过 KDF → 根密钥",
+	kdf:        "以上全部 → 根密钥",
 	noDH4:      "（一次性预密钥已用完：只做三次协商）",
 	lastResort: "（最后备用）",
 	acceptText: "Bob 收到她的第一条消息，里面写明她用了哪些公钥；他用自己的私钥反过来算出同样的秘密，" +
 		"然后销毁一次性密钥：这扇门只开一次。",
 	sameSession: "双方现在处于同一个会话 %s，而没有任何秘密在网络上传输过。",
-	accepted:    "Bob 接受了请求，两人成为联系人。",
+	asks:        "请求成为联系人，这是新会话的第一条消息",
+	accepts:     "接受请求：这是一次回复，棘轮第一次转动",
+	accepted:    "从现在起有了一位联系人",
+	offers:      "告诉 Bob 在哪里能看到她是否在线：这也只有他能读到",
+	offered:     "知道该去哪里看了",
 
-	talkHead: "开始聊天：双棘轮",
-	talkText: "每条消息都有自己的密钥。一条哈希链依次给出一方各条消息的密钥，用完即忘。每当对方回复，" +
+	ratchetHead: "双棘轮",
+	ratchetText: "每条消息都有自己的密钥。一条哈希链依次给出一方各条消息的密钥，用完即忘。每当对方回复，" +
 		"就有一对新密钥加入，根密钥前进一步：今天偷走全部密钥的人，读不到昨天的内容，并且在下一次回复之后又被关在门外。",
+	talkHead:       "开始聊天",
 	types:          "%s 输入",
 	reads:          "%s 读到",
 	relaySees:      "中继看到",
@@ -244,7 +256,7 @@ var chinese = script{
 	verified:    "数字相同。Alice 将 Bob 标记为已验证。",
 
 	endHead:    "回顾",
-	counters:   "%s：棘轮 %d 步，加密 %d 条，解开 %d 条，我方密钥 %s",
+	counters:   "%s：棘轮 %d 步，加密 %d 条，解开 %d 条",
 	relayTotal: "中继服务器转交了 %d 个信封，共 %d 字节。",
 	searched:   "在它存储的每个字节里搜索这五句话：找到 %d 处。",
 	bye:        "现在自己试试：先运行 chate2e-server，再运行 chate2e --profile alice register alice",

@@ -111,15 +111,15 @@ func (c *inspectCmd) Run(ctx context.Context, e *env) error {
 		}
 		var last int64
 		show := func() error {
-			events, err := s.Protocol(ctx, c.Who, c.Limit)
-			if err != nil {
-				return err
+			events, unread := s.Protocol(ctx, c.Who, c.Limit)
+			if unread != nil {
+				return unread
 			}
 			for _, event := range events {
 				if event.ID <= last {
 					continue
 				}
-				if err := e.result(protocolObject(event), protocolText(event, names)); err != nil {
+				if err = e.result(protocolObject(event), protocolText(event, names)); err != nil {
 					return err
 				}
 				last = event.ID

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -26,6 +27,9 @@ const (
 
 func main() {
 	noCoreFiles()
+	// Writing to a reader that has gone is an error like others: what was begun is
+	// put in order first.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -85,6 +89,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	end, _, _ := cut(args, "--")
 	e.json = slices.Contains(end, "--json") // known even if the rest is wrong
 
+	for _, arg := range args {
+		if !utf8.ValidString(arg) { // kong would change it silently
+			e.failure(usageError("an argument is not UTF-8"))
+			return exitUsage
+		}
+	}
 	exited := -1
 	parser, err := kong.New(&c,
 		kong.Name("chate2e"),
@@ -108,8 +118,11 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	e.globals = c.globals
 	err = parsed.Run()
-	if err == nil {
+	switch {
+	case err == nil:
 		return exitOK
+	case errors.Is(err, syscall.EPIPE):
+		return exitError // whoever read has had enough
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errInterrupted

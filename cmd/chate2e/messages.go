@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -47,11 +48,14 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
-		line := string(sending.State)
-		if reason := reasonText(sending.Reason); reason != "" {
+		line, reason := string(sending.State), reasonText(sending.Reason)
+		if reason == "" && sending.State == client.StateQueued {
+			reason = "it leaves as soon as it can"
+		}
+		if reason != "" {
 			line += ": " + reason
 		}
-		return e.result(sendingJSON{sending.Sending, stamp(sending.SentAt)}, line+"\n")
+		return e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n")
 	})
 }
 
@@ -103,12 +107,16 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 	ctx, cancel := context.WithCancel(ctx)
 	events, err := s.Events(ctx)
 	if err != nil {
-		cancel()
+		defer cancel()
+		if ctx.Err() != nil {
+			return do()
+		}
 		return err
 	}
 	wake := make(chan struct{}, 1) // many events at once are one reason to look
 	ended := make(chan error, 1)
-	go func() {
+	var reading sync.WaitGroup
+	reading.Go(func() {
 		for {
 			event, err := events.Next()
 			switch {
@@ -125,11 +133,11 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 				}
 			}
 		}
-	}()
+	})
 	defer func() {
 		cancel()
 		_ = events.Close()
-		<-ended
+		reading.Wait()
 	}()
 	for {
 		if err := do(); err != nil {
@@ -138,7 +146,6 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 		select {
 		case <-wake:
 		case err := <-ended:
-			ended <- err
 			if ctx.Err() != nil {
 				return do()
 			}
@@ -172,7 +179,7 @@ func itemText(i localapi.Item, text string) string {
 		case client.DirectionOut:
 			line += " asked to be a contact"
 		default:
-			line += " asks to be a contact: chate2e contacts accept " + groups(i.From)
+			line += " asks to be a contact: chate2e contacts accept " + clean(i.From)
 		}
 	case client.KindAccepted:
 		line += " accepted the request"

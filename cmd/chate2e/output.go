@@ -92,18 +92,15 @@ func marshal(v any) ([]byte, error) {
 }
 
 // stamp is a time as programs read it: RFC 3339 in UTC with milliseconds.
-type stamp time.Time
+type stamp string
 
-// MarshalJSON implements [json.Marshaler].
-func (s stamp) MarshalJSON() ([]byte, error) {
-	return []byte(time.Time(s).UTC().Format(`"2006-01-02T15:04:05.000Z"`)), nil
-}
+func stampOf(t time.Time) stamp { return stamp(t.UTC().Format("2006-01-02T15:04:05.000Z")) }
 
 func optionalStamp(t *time.Time) *stamp {
 	if t == nil {
 		return nil
 	}
-	s := stamp(*t)
+	s := stampOf(*t)
 	return &s
 }
 
@@ -131,7 +128,7 @@ type itemJSON struct {
 }
 
 func itemObject(i localapi.Item) itemJSON {
-	return itemJSON{i.Item, stamp(i.SentAt), optionalStamp(i.ReceivedAt)}
+	return itemJSON{i.Item, stampOf(i.SentAt), optionalStamp(i.ReceivedAt)}
 }
 
 type logJSON struct {
@@ -159,7 +156,7 @@ type setupJSON struct {
 }
 
 func protocolObject(e client.ProtocolEvent) protocolJSON {
-	out := protocolJSON{ProtocolEvent: e, At: stamp(e.At)}
+	out := protocolJSON{ProtocolEvent: e, At: stampOf(e.At)}
 	if e.Setup != nil {
 		out.Setup = &setupJSON{*e.Setup, optionalStamp(e.Setup.Expires)}
 	}

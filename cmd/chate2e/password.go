@@ -29,7 +29,7 @@ func (e *env) readPassword(ctx context.Context, file, prompt string, isNew bool)
 	case "-":
 		return passwordFrom(e.in, "standard input", isNew)
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(file) //nolint:gosec // the user says which
 	if err != nil {
 		return nil, usageError("the password file: %v", err)
 	}
@@ -54,8 +54,8 @@ func passwordFrom(r io.Reader, name string, isNew bool) ([]byte, error) {
 
 // cutLineEnd removes one line ending.
 func cutLineEnd(b []byte) []byte {
-	if b, cut := bytes.CutSuffix(b, []byte("\r\n")); cut {
-		return b
+	if line, cut := bytes.CutSuffix(b, []byte("\r\n")); cut {
+		return line
 	}
 	return bytes.TrimSuffix(b, []byte("\n"))
 }
@@ -69,9 +69,9 @@ func (e *env) askPassword(ctx context.Context, prompt string, isNew bool) ([]byt
 	ask := func(prompt string) ([]byte, error) {
 		_, _ = fmt.Fprint(e.errs, prompt)
 		// A signal must not leave the terminal without echo.
-		state, err := term.GetState(int(terminal.Fd()))
-		if err != nil {
-			return nil, fmt.Errorf("reading the password: %w", err)
+		echo, unknown := term.GetState(int(terminal.Fd()))
+		if unknown != nil {
+			return nil, fmt.Errorf("reading the password: %w", unknown)
 		}
 		type answer struct {
 			password []byte
@@ -79,8 +79,8 @@ func (e *env) askPassword(ctx context.Context, prompt string, isNew bool) ([]byt
 		}
 		answered := make(chan answer, 1) // a read from a terminal cannot be stopped: it ends with the process
 		go func() {
-			password, err := term.ReadPassword(int(terminal.Fd()))
-			answered <- answer{password, err}
+			typed, failure := term.ReadPassword(int(terminal.Fd()))
+			answered <- answer{typed, failure}
 		}()
 		select {
 		case a := <-answered:
@@ -90,7 +90,7 @@ func (e *env) askPassword(ctx context.Context, prompt string, isNew bool) ([]byt
 			}
 			return a.password, a.err
 		case <-ctx.Done():
-			_ = term.Restore(int(terminal.Fd()), state)
+			_ = term.Restore(int(terminal.Fd()), echo)
 			e.note("")
 			return nil, errInterrupted
 		}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), ".", "../chate2e-server")
+		build := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", dir+string(filepath.Separator), ".", "../chate2e-server")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "building the programs:", err)
@@ -44,23 +44,23 @@ const deadline = 60 * time.Second
 
 // relayServer is a relay that can be stopped and started again where it was.
 type relayServer struct {
-	t      *testing.T
+	t      testing.TB
 	listen string
 	data   string
 	log    lockedBuffer
 	cmd    *exec.Cmd
 }
 
-func startServer(t *testing.T) *relayServer {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startServer(tb testing.TB) *relayServer {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	s := &relayServer{t: t, listen: l.Addr().String(), data: filepath.Join(t.TempDir(), "relay")}
+	s := &relayServer{t: tb, listen: l.Addr().String(), data: filepath.Join(tb.TempDir(), "relay")}
 	_ = l.Close()
 	s.start()
-	t.Cleanup(s.stop)
+	tb.Cleanup(s.stop)
 	return s
 }
 
@@ -68,13 +68,17 @@ func (s *relayServer) url() string { return "http://" + s.listen }
 
 func (s *relayServer) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(filepath.Join(programs, "chate2e-server"), "serve", "--listen", s.listen, "--data", s.data)
+	s.cmd = exec.CommandContext(context.WithoutCancel(s.t.Context()), filepath.Join(programs, "chate2e-server"), "serve", "--listen", s.listen, "--data", s.data)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	eventually(s.t, "the relay answers", func() bool {
-		answer, err := http.Get(s.url() + "/healthz")
+		r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url()+"/healthz", nil)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
 			return false
 		}
@@ -94,11 +98,11 @@ func (s *relayServer) stop() {
 	s.cmd = nil
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
 	for start := time.Now(); !holds(); {
 		if time.Since(start) > deadline {
-			t.Fatalf("waited %v until %s", deadline, what)
+			tb.Fatalf("waited %v until %s", deadline, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -123,7 +127,7 @@ func (b *lockedBuffer) String() string {
 
 // user is somebody who types commands.
 type user struct {
-	t        *testing.T
+	t        testing.TB
 	home     string
 	profile  string
 	server   string
@@ -131,13 +135,13 @@ type user struct {
 	logs     *lockedBuffer
 }
 
-func newUser(t *testing.T, home, profile, server, password string) *user {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "password")
+func newUser(tb testing.TB, home, profile, server, password string) *user {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "password")
 	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return &user{t: t, home: home, profile: profile, server: server, password: file, logs: new(lockedBuffer)}
+	return &user{t: tb, home: home, profile: profile, server: server, password: file, logs: new(lockedBuffer)}
 }
 
 func (u *user) with(password string) *user {
@@ -185,13 +189,13 @@ type object map[string]any
 
 func (o object) str(key string) string { s, _ := o[key].(string); return s }
 
-func objects(t *testing.T, out string) []object {
-	t.Helper()
+func objects(tb testing.TB, out string) []object {
+	tb.Helper()
 	var all []object
 	for line := range strings.Lines(out) {
 		var o object
 		if err := json.Unmarshal([]byte(line), &o); err != nil || !strings.HasSuffix(line, "\n") {
-			t.Fatalf("not a JSON object on a line: %q: %v", line, err)
+			tb.Fatalf("not a JSON object on a line: %q: %v", line, err)
 		}
 		all = append(all, o)
 	}
@@ -244,10 +248,10 @@ func texts(items []object) []string {
 	return all
 }
 
-func equal(t *testing.T, what string, got, want any) {
-	t.Helper()
+func equal(tb testing.TB, what string, got, want any) {
+	tb.Helper()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%s: got %v, want %v", what, got, want)
+		tb.Errorf("%s: got %v, want %v", what, got, want)
 	}
 }
 
@@ -278,8 +282,8 @@ func (u *user) start(args ...string) *background {
 }
 
 // line waits for the next line.
-func (b *background) line(t *testing.T) string {
-	t.Helper()
+func (b *background) line(tb testing.TB) string {
+	tb.Helper()
 	type read struct {
 		line string
 		err  error
@@ -292,24 +296,24 @@ func (b *background) line(t *testing.T) string {
 	select {
 	case r := <-got:
 		if r.err != nil {
-			t.Fatalf("%q: %v: %s", b.cmd.Args, r.err, b.errs.String())
+			tb.Fatalf("%q: %v: %s", b.cmd.Args, r.err, b.errs.String())
 		}
 		return r.line
 	case <-time.After(deadline):
-		t.Fatalf("%q printed nothing: %s", b.cmd.Args, b.errs.String())
+		tb.Fatalf("%q printed nothing: %s", b.cmd.Args, b.errs.String())
 		return ""
 	}
 }
 
 // end interrupts it and returns its exit code.
-func (b *background) end(t *testing.T) int {
-	t.Helper()
+func (b *background) end(tb testing.TB) int {
+	tb.Helper()
 	_ = b.cmd.Process.Signal(os.Interrupt)
-	return b.wait(t)
+	return b.wait(tb)
 }
 
-func (b *background) wait(t *testing.T) int {
-	t.Helper()
+func (b *background) wait(tb testing.TB) int {
+	tb.Helper()
 	done := make(chan struct{})
 	go func() {
 		_ = b.cmd.Wait()
@@ -319,7 +323,7 @@ func (b *background) wait(t *testing.T) int {
 	case <-done:
 		return b.cmd.ProcessState.ExitCode()
 	case <-time.After(deadline):
-		t.Fatalf("%q does not end", b.cmd.Args)
+		tb.Fatalf("%q does not end", b.cmd.Args)
 		return -1
 	}
 }
@@ -333,12 +337,12 @@ func (u *user) daemon() *background {
 }
 
 // pair are two people on one computer who are friends, with daemons running.
-func pair(t *testing.T) (server *relayServer, alice, bob *user) {
-	t.Helper()
-	server = startServer(t)
-	home := t.TempDir()
-	alice = newUser(t, home, "alice", server.url(), "alice's password")
-	bob = newUser(t, home, "bob", server.url(), "bob's password")
+func pair(tb testing.TB) (server *relayServer, alice, bob *user) {
+	tb.Helper()
+	server = startServer(tb)
+	home := tb.TempDir()
+	alice = newUser(tb, home, "alice", server.url(), "alice's password")
+	bob = newUser(tb, home, "bob", server.url(), "bob's password")
 	alice.one("register", "alice", "--display-name", "Alice")
 	bob.one("register", "bob", "--display-name", "Bob")
 	return server, alice, bob

@@ -121,7 +121,8 @@ func TestJSONFields(t *testing.T) {
 				`"sent_at":"2026-01-02T02:04:05.000Z","received_at":"2026-01-02T02:04:05.000Z"}`,
 		},
 		{
-			"search", foundJSON{logObject(item), item.Snippet},
+			"search",
+			foundJSON{logObject(item), item.Snippet},
 			`{"id":"i","chat":"","from":"","from_name":"","seq":0,"kind":"","text":"","gap_before":0,"request":false,` +
 				`"sent_at":"2026-01-02T02:04:05.000Z","received_at":"2026-01-02T02:04:05.000Z",` +
 				`"direction":"in","state":"delivered","snippet":"s"}`,
@@ -131,7 +132,8 @@ func TestJSONFields(t *testing.T) {
 			`{"user_id":"u","username":"","display_name":"","state":"","verified":false,"key_changed":false,"presence":"","last_seen":null}`,
 		},
 		{
-			"send", sendingJSON{client.Sending{ID: "i", To: "u", State: client.StateQueued}, stamp(at)},
+			"send",
+			sendingJSON{client.Sending{ID: "i", To: "u", State: client.StateQueued}, stampOf(at)},
 			`{"id":"i","to":"u","state":"queued","sent_at":"2026-01-02T02:04:05.000Z"}`,
 		},
 	} {

@@ -225,7 +225,7 @@ type Stream struct {
 // Events opens the stream of events; it ends with ctx. What happens after Events
 // has returned comes through the stream.
 func (c *Client) Events(ctx context.Context) (*Stream, error) {
-	answer, err := c.do(ctx, http.MethodGet, "events", nil)
+	answer, err := c.do(ctx, http.MethodGet, "events", nil) //nolint:bodyclose // Stream.Close does
 	if err != nil {
 		return nil, err
 	}

@@ -10,10 +10,10 @@ import (
 // kernel, valid until release is called: one that is too long goes through an open
 // folder.
 func shortPath(dir string) (path string, release func(), err error) {
-	if path := SocketPath(dir); len(path) <= maxSocketPath {
+	if path = SocketPath(dir); len(path) <= maxSocketPath {
 		return path, func() {}, nil
 	}
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) //nolint:gosec // the profile's
 	if err != nil {
 		return "", nil, err
 	}

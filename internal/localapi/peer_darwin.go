@@ -15,8 +15,8 @@ func samePeer(conn *net.UnixConn) bool {
 	}
 	same := false
 	err = raw.Control(func(fd uintptr) {
-		peer, err := unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-		same = err == nil && int(peer.Uid) == os.Geteuid()
+		peer, unknown := unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
+		same = unknown == nil && int(peer.Uid) == os.Geteuid()
 	})
 	return err == nil && same
 }

@@ -15,8 +15,8 @@ func samePeer(conn *net.UnixConn) bool {
 	}
 	same := false
 	err = raw.Control(func(fd uintptr) {
-		peer, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		same = err == nil && int(peer.Uid) == os.Geteuid()
+		peer, unknown := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		same = unknown == nil && int(peer.Uid) == os.Geteuid()
 	})
 	return err == nil && same
 }

@@ -4,6 +4,7 @@ package localapi_test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func intrude(path string) {
-	conn, err := net.Dial("unix", path)
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", path)
 	if err != nil {
 		os.Stdout.WriteString("dial")
 		return
@@ -55,7 +56,7 @@ func TestOtherUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("/tmp", "chate2e") // that of the test is below a folder of mode 0700
+	dir, err := os.MkdirTemp("/tmp", "chate2e") //nolint:usetesting // that of a test is below a folder of mode 0700
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,16 +21,16 @@ func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
 //
 // The caller must have opened the profile: whoever has its lock may remove the
 // socket that a process which died has left.
-func Listen(dir string) (net.Listener, error) {
+func Listen(ctx context.Context, dir string) (net.Listener, error) {
 	path, release, err := shortPath(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	if err := os.Remove(SocketPath(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err = os.Remove(SocketPath(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 // function it returns stops it.
 func serveSocket(t *testing.T, dir string) (stop func()) {
 	t.Helper()
-	l, err := localapi.Listen(dir)
+	l, err := localapi.Listen(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
