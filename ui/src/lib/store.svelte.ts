@@ -28,7 +28,6 @@ export interface Preferences {
   lock_minutes: number;
   inspector: boolean;
   list_width: number;
-  emoji_recent: string[];
   emoji_tone: number;
 }
 
@@ -85,7 +84,6 @@ const defaults: Preferences = {
   lock_minutes: 0,
   inspector: false,
   list_width: 332,
-  emoji_recent: [],
   emoji_tone: 0,
 };
 
@@ -121,6 +119,9 @@ class App {
 
   protocol: ProtocolEvent[] = $state.raw([]);
   contactStatus: ContactStatus | null = $state.raw(null);
+
+  /** Emoji used in this window, newest first: what is said stays in the vault, so they are kept nowhere else. */
+  emojiRecent: string[] = $state([]);
 
   histories = new Map<string, History>();
   drafts = new Map<string, string>();
