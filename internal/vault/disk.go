@@ -59,9 +59,13 @@ func (d *disk) fail(err error) { d.failure.CompareAndSwap(nil, &err) }
 // watch records err if it means that the disk can no longer be trusted. A full
 // disk can: SQLite rolls the transaction back.
 func (d *disk) watch(err error) error {
-	if err != nil && !isDiskFull(err) {
-		d.fail(err)
+	if err == nil {
+		return nil
 	}
+	if isDiskFull(err) {
+		return vfs.SystemError(err, sqlite3.FULL)
+	}
+	d.fail(err)
 	return err
 }
 
