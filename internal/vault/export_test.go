@@ -2,7 +2,10 @@ package vault
 
 import (
 	"context"
+	"encoding/binary"
 	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/ncruces/go-sqlite3/vfs"
 )
@@ -105,3 +108,30 @@ func Tokenize(text string) (all []Token) {
 func MatchExpression(query string) string { return matchExpression(parseQuery(query)) }
 
 func Snippet(text, query string) (string, []Mark) { return snippet(text, parseQuery(query)) }
+
+// Decrypted returns the blocks of a database file, or of its write-ahead log, as
+// SQLite sees them.
+func Decrypted(dir, name string, password []byte) ([]byte, error) {
+	file, err := readKeyFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	k, err := unlockKeys(file, password, testCost)
+	if err != nil {
+		return nil, err
+	}
+	key, err := k.database()
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	const block = 4096
+	c := blockCipher{}.HBSH(key.Bytes())
+	for at := 0; at+block <= len(data); at += block {
+		c.Decrypt(data[at:at+block], binary.LittleEndian.AppendUint64(nil, uint64(at)))
+	}
+	return data, nil
+}

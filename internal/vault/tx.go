@@ -191,18 +191,25 @@ func (db *DB) writable() error {
 
 // judge names an error of SQLite and remembers what makes the vault read-only.
 func (db *DB) judge(err error) error {
-	var e *sqlite3.Error
-	switch {
-	case err == nil || !errors.As(err, &e):
+	if errors.Is(err, ErrDamaged) {
+		db.disk.fail(err)
 		return err
-	case e.Code() == sqlite3.CORRUPT, e.Code() == sqlite3.NOTADB,
-		e.ExtendedCode() == sqlite3.IOERR_DATA, e.ExtendedCode() == sqlite3.IOERR_SHORT_READ:
+	}
+	var code sqlite3.ErrorCode
+	var extended sqlite3.ExtendedErrorCode
+	if !errors.As(err, &code) {
+		return err
+	}
+	_ = errors.As(err, &extended)
+	switch {
+	case code == sqlite3.CORRUPT, code == sqlite3.NOTADB,
+		extended == sqlite3.IOERR_DATA, extended == sqlite3.IOERR_SHORT_READ:
 		damaged := fmt.Errorf("%w: %w", ErrDamaged, err)
 		db.disk.fail(damaged)
 		return damaged
-	case e.Code() == sqlite3.FULL, isDiskFull(err):
+	case code == sqlite3.FULL, isDiskFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
-	case e.Code() == sqlite3.IOERR:
+	case code == sqlite3.IOERR:
 		db.disk.fail(err)
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	default:
