@@ -1,6 +1,9 @@
 package relay
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // The JSON bodies of the REST calls. The struct tags say all there is: the JSON
 // name, whether a key may be left out, and what the API description says.
@@ -230,6 +233,27 @@ type Incoming struct {
 	ReceivedAt Millis
 	Body       []byte
 }
+
+// Validate returns an error that wraps [ErrEnvelope] for an envelope that no relay
+// stores.
+func (in Incoming) Validate() error {
+	bad := false
+	switch in.Kind {
+	case KindMessage:
+		bad = !in.From.Device.Valid() || len(in.Body) == 0 || len(in.Body) > MaxBody
+	case KindExpired:
+		bad = in.From != (Address{}) || len(in.Body) != 0
+	default:
+		bad = true
+	}
+	if bad || in.ReceivedAt < 0 || in.ReceivedAt > maxMillis {
+		return ErrEnvelope
+	}
+	return nil
+}
+
+// ErrEnvelope is returned for an envelope that cannot be.
+var ErrEnvelope = errors.New("relay: malformed envelope")
 
 // IncomingJSON is an [Incoming] as GET /v1/messages writes it.
 type IncomingJSON struct {

@@ -123,6 +123,17 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
+// Temporary reports whether the same request may succeed later without anything
+// else changing on the caller's side.
+func (e *Error) Temporary() bool {
+	switch e.Code {
+	case CodeRateLimited, CodeTooManyConnections, CodeInternal, CodeUnavailable, CodeMailboxFull, CodeStorageFull, CodeBadChallenge:
+		return true
+	default:
+		return false
+	}
+}
+
 // ProblemType is the media type of a [Problem] (RFC 9457).
 const ProblemType = "application/problem+json"
 

@@ -546,23 +546,17 @@ func parseIncoming(b []byte) (Incoming, error) {
 	}
 	in.ID = EnvelopeID(id)
 	in.ReceivedAt = Millis(received) //nolint:gosec // checked above
-	switch kind {
-	case uint64(KindMessage):
-		in.Kind = KindMessage
-		if in.From.Device, err = parseDevice(device); err != nil {
-			return Incoming{}, err
-		}
-		if len(from) != UserIDSize || len(in.Body) == 0 || len(in.Body) > MaxBody {
-			return Incoming{}, fmt.Errorf("%w: incomplete envelope", ErrFrame)
-		}
-		in.From.User = UserID(from)
-	case uint64(KindExpired):
-		in.Kind = KindExpired
-		if device != 0 || len(from) != 0 || len(in.Body) != 0 {
-			return Incoming{}, fmt.Errorf("%w: an expiry with a body", ErrFrame)
-		}
-	default:
-		return Incoming{}, fmt.Errorf("%w: unknown kind of envelope", ErrFrame)
+	if kind > uint64(KindExpired) || device > MaxDevice {
+		return Incoming{}, fmt.Errorf("%w: %w", ErrFrame, ErrEnvelope)
+	}
+	in.Kind = IncomingKind(kind)
+	in.From.Device = DeviceNumber(device)
+	if in.Kind == KindMessage && len(from) != UserIDSize {
+		return Incoming{}, fmt.Errorf("%w: %w", ErrFrame, ErrEnvelope)
+	}
+	copy(in.From.User[:], from)
+	if err := in.Validate(); err != nil {
+		return Incoming{}, fmt.Errorf("%w: %w", ErrFrame, err)
 	}
 	return in, nil
 }

@@ -41,10 +41,7 @@ func (chate2eCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, see
 	if pending != nil {
 		b = appendHandshake(b, pending)
 	}
-	b = append(b, chate2eVersion, byte(TypeMessage))
-	b = append(b, h.RatchetKey[:]...)
-	b = binary.BigEndian.AppendUint32(b, h.N)
-	b = binary.BigEndian.AppendUint32(b, h.PN)
+	b = appendHeader(b, h)
 	salt := b[len(b) : len(b)+saltSize]
 	_, _ = rand.Read(salt) // never fails
 	b = b[:len(b)+saltSize]
@@ -84,6 +81,14 @@ func (s *state) associated(covered []byte) []byte {
 	b := make([]byte, 0, len(s.transcript)+len(covered))
 	b = append(b, s.transcript[:]...)
 	return append(b, covered...)
+}
+
+// appendHeader appends what precedes the salt in a message.
+func appendHeader(b []byte, h ratchet.Header) []byte {
+	b = append(b, chate2eVersion, byte(TypeMessage))
+	b = append(b, h.RatchetKey[:]...)
+	b = binary.BigEndian.AppendUint32(b, h.N)
+	return binary.BigEndian.AppendUint32(b, h.PN)
 }
 
 // appendHandshake appends what precedes the message in a PreKey message.

@@ -48,39 +48,47 @@ func (c libsignalCipher) versionByte() byte { return c.version<<4 | libsignalNew
 
 func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, seed *[32]byte, plaintext []byte) []byte {
 	keys := libsignalKeys(seed)
-	ciphertext := keys.encrypt(plaintext)
-	ratchetKey := h.RatchetKey.Encode()
+	defer keys.wipe()
+	// The official library sends the index of the previous chain's last message
+	// rather than their number, and never reads it.
+	h.PN = max(h.PN, 1) - 1
+	b := c.encodeMessage(h, keys.encrypt(plaintext))
+	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
+	if pending == nil {
+		return b
+	}
+	return c.encodePreKey(pending, b)
+}
 
+// encodeMessage encodes a SignalMessage up to its MAC, for which there is room.
+func (c libsignalCipher) encodeMessage(h ratchet.Header, ciphertext []byte) []byte {
+	ratchetKey := h.RatchetKey.Encode()
 	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+macSize)
 	b = append(b, c.versionByte())
 	b = appendBytesField(b, fieldRatchetKey, ratchetKey[:])
 	b = appendVarintField(b, fieldCounter, h.N)
-	// The official library sends the index of the previous chain's last message
-	// rather than their number, and never reads it.
-	b = appendVarintField(b, fieldPreviousCounter, max(h.PN, 1)-1)
-	b = appendBytesField(b, fieldCiphertext, ciphertext)
-	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
-	keys.wipe()
-	if pending == nil {
-		return b
-	}
+	b = appendVarintField(b, fieldPreviousCounter, h.PN)
+	return appendBytesField(b, fieldCiphertext, ciphertext)
+}
 
-	p := make([]byte, 0, len(b)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
-	p = append(p, c.versionByte())
-	if pending.OneTimePreKeyID != nil {
-		p = appendVarintField(p, fieldPreKeyID, uint32(*pending.OneTimePreKeyID))
+// encodePreKey encodes a PreKeySignalMessage around a SignalMessage.
+func (c libsignalCipher) encodePreKey(h *pqxdh.Header, message []byte) []byte {
+	b := make([]byte, 0, len(message)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
+	b = append(b, c.versionByte())
+	if h.OneTimePreKeyID != nil {
+		b = appendVarintField(b, fieldPreKeyID, uint32(*h.OneTimePreKeyID))
 	}
-	base, identity := pending.BaseKey.Encode(), pending.IdentityKey.Encode()
-	p = appendBytesField(p, fieldBaseKey, base[:])
-	p = appendBytesField(p, fieldIdentityKey, identity[:])
-	p = appendBytesField(p, fieldMessage, b)
-	p = appendVarintField(p, fieldRegistrationID, pending.RegistrationID)
-	p = appendVarintField(p, fieldSignedPreKeyID, uint32(pending.SignedPreKeyID))
-	if pending.KEMPreKeyID != nil {
-		p = appendVarintField(p, fieldKyberPreKeyID, uint32(*pending.KEMPreKeyID))
-		p = appendBytesField(p, fieldKyberCipher, pending.KEMCiphertext)
+	base, identity := h.BaseKey.Encode(), h.IdentityKey.Encode()
+	b = appendBytesField(b, fieldBaseKey, base[:])
+	b = appendBytesField(b, fieldIdentityKey, identity[:])
+	b = appendBytesField(b, fieldMessage, message)
+	b = appendVarintField(b, fieldRegistrationID, h.RegistrationID)
+	b = appendVarintField(b, fieldSignedPreKeyID, uint32(h.SignedPreKeyID))
+	if h.KEMPreKeyID != nil {
+		b = appendVarintField(b, fieldKyberPreKeyID, uint32(*h.KEMPreKeyID))
+		b = appendBytesField(b, fieldKyberCipher, h.KEMCiphertext)
 	}
-	return p
+	return b
 }
 
 func (c libsignalCipher) open(s *state, m *Message, seed *[32]byte) ([]byte, bool) {
@@ -127,7 +135,7 @@ func (k libsignalMessageKeys) encrypt(plaintext []byte) []byte {
 	for i := len(plaintext); i < len(b); i++ {
 		b[i] = byte(padding)
 	}
-	cipher.NewCBCEncrypter(k.block(), k.b[64:]).CryptBlocks(b, b) //nolint:staticcheck // what the official library speaks; the MAC is checked first
+	cipher.NewCBCEncrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
 	return b
 }
 
@@ -136,7 +144,7 @@ func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
 		return nil, false
 	}
 	b := slices.Clone(ciphertext)
-	cipher.NewCBCDecrypter(k.block(), k.b[64:]).CryptBlocks(b, b) //nolint:staticcheck // as above
+	cipher.NewCBCDecrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
 	// Behind a valid MAC the padding is the sender's own word: there is nothing
 	// to learn from how it is checked.
 	padding := int(b[len(b)-1])
