@@ -149,14 +149,15 @@ func (f *diskFile) Sync(flags vfs.SyncFlag) error {
 
 // The optional methods that the operating system's files have.
 
-func (f *diskFile) Unwrap() vfs.File                { return f.File }
-func (f *diskFile) SharedMemory() vfs.SharedMemory  { return vfsutil.WrapSharedMemory(f.File) }
-func (f *diskFile) LockState() vfs.LockLevel        { return vfsutil.WrapLockState(f.File) }
-func (f *diskFile) HasMoved() (bool, error)         { return vfsutil.WrapHasMoved(f.File) }
-func (f *diskFile) SizeHint(size int64) error       { return vfsutil.WrapSizeHint(f.File, size) }
-func (f *diskFile) PersistWAL() bool                { return vfsutil.WrapPersistWAL(f.File) }
-func (f *diskFile) SetPersistWAL(keep bool)         { vfsutil.WrapSetPersistWAL(f.File, keep) }
-func (f *diskFile) PowersafeOverwrite() bool        { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *diskFile) Unwrap() vfs.File               { return f.File }
+func (f *diskFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f *diskFile) LockState() vfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f *diskFile) HasMoved() (bool, error)        { return vfsutil.WrapHasMoved(f.File) }
+func (f *diskFile) SizeHint(size int64) error      { return vfsutil.WrapSizeHint(f.File, size) }
+func (f *diskFile) PersistWAL() bool               { return vfsutil.WrapPersistWAL(f.File) }
+func (f *diskFile) SetPersistWAL(keep bool)        { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *diskFile) PowersafeOverwrite() bool { return vfsutil.WrapPowersafeOverwrite(f.File) }
+
 func (f *diskFile) SetPowersafeOverwrite(safe bool) { vfsutil.WrapSetPowersafeOverwrite(f.File, safe) }
 
 // blockCipher gives every file of a vault Adiantum (XChaCha12, AES-256) under
