@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -73,16 +74,13 @@ func everything(db *vault.DB, chat vault.ChatID) (all []any, err error) {
 	return all, err
 }
 
-// sample makes a closed profile of some hundred pages and says what it holds.
+// sample makes a closed profile of about a hundred pages and says what it holds.
 func sample(t *testing.T) (dir string, chat vault.ChatID, holds []any) {
 	t.Helper()
 	db, chat := create(t)
-	fill(t, db, chat, 1, 1200)
+	fill(t, db, chat, 1, 300)
 	update(t, db, func(tx *vault.Tx) error {
 		if err := tx.PutDeviceList(vault.DeviceList{User: bob.User, Version: 1, Signed: make([]byte, 9000), Devices: []vault.Device{{Address: bob, Identity: []byte{1}}}}); err != nil {
-			return err
-		}
-		if err := tx.PutRecord(bob, make([]byte, 20000)); err != nil {
 			return err
 		}
 		if err := tx.SetSetting("a", "b"); err != nil {
@@ -90,6 +88,8 @@ func sample(t *testing.T) (dir string, chat vault.ChatID, holds []any) {
 		}
 		return tx.AddEvents(bob.User, []byte("event"))
 	})
+	// A long record comes last, so that the file ends in pages of nothing but bytes.
+	update(t, db, func(tx *vault.Tx) error { return tx.PutRecord(bob, bytes.Repeat([]byte{7}, 120_000)) })
 	holds, err := everything(db, chat)
 	if err != nil {
 		t.Fatal(err)
@@ -117,13 +117,9 @@ func TestEveryPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := r.Perm(len(good) / 4096)
-	if limit := 40; len(pages) > limit {
-		pages = pages[:limit]
-	}
-	pages = append(pages, 0) // the header's page always
+	pages := len(good) / 4096
 	atOpen, atRead, atCheck := 0, 0, 0
-	for _, page := range pages {
+	for page := range pages {
 		bad := append([]byte{}, good...)
 		bit := page*4096*8 + r.IntN(4096*8)
 		bad[bit/8] ^= 1 << (bit % 8)
@@ -159,7 +155,7 @@ func TestEveryPage(t *testing.T) {
 			t.Errorf("page %d: Close: %v", page, err)
 		}
 	}
-	t.Logf("%d of %d pages: found by Open %d, by reading %d, by Check %d", len(pages), len(good)/4096, atOpen, atRead, atCheck)
+	t.Logf("%d pages: found by Open %d, by reading %d, by Check %d", pages, atOpen, atRead, atCheck)
 
 	write(t, path, good)
 	db, err := vault.Open(t.Context(), dir, password, fast)
@@ -189,8 +185,8 @@ func TestTruncatedDatabase(t *testing.T) {
 			var got []any
 			if got, err = everything(db, chat); err == nil {
 				err = db.Check(t.Context())
-				if err == nil && size == len(good)-1 && cmp.Equal(want, got) {
-					err = vault.ErrDamaged // it was, but in an unused page
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("cut to %d bytes of %d: other rows than were stored (-stored +read):\n%s", size, len(good), diff)
 				}
 			}
 			_ = db.Close()
