@@ -38,7 +38,7 @@ var diskNumber atomic.Uint64
 // header, which switches the page checksums on, is readable from the first read.
 func newDisk(key secret.Key) *disk {
 	d := &disk{VFS: systemDisk, name: fmt.Sprintf("chate2e-vault-%d", diskNumber.Add(1))}
-	vfs.Register(d.name, adiantum.Wrap(d, blockCipher{key}))
+	vfs.Register(d.name, logBuffers{adiantum.Wrap(d, blockCipher{key})})
 	return d
 }
 
@@ -156,7 +156,7 @@ func (f *diskFile) HasMoved() (bool, error)        { return vfsutil.WrapHasMoved
 func (f *diskFile) SizeHint(size int64) error      { return vfsutil.WrapSizeHint(f.File, size) }
 func (f *diskFile) PersistWAL() bool               { return vfsutil.WrapPersistWAL(f.File) }
 func (f *diskFile) SetPersistWAL(keep bool)        { vfsutil.WrapSetPersistWAL(f.File, keep) }
-func (f *diskFile) PowersafeOverwrite() bool { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *diskFile) PowersafeOverwrite() bool       { return vfsutil.WrapPowersafeOverwrite(f.File) }
 
 func (f *diskFile) SetPowersafeOverwrite(safe bool) { vfsutil.WrapSetPowersafeOverwrite(f.File, safe) }
 
