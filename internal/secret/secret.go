@@ -26,8 +26,9 @@ type Key struct {
 
 // NewKey returns a Key that holds a copy of b.
 func NewKey(b [KeySize]byte) Key {
-	p := &b
-	return Key{p: &p}
+	h := &held[[KeySize]byte]{value: b}
+	h.p = &h.value
+	return Key{p: &h.p}
 }
 
 // ParseKey returns a Key that holds a copy of b, which must have [KeySize]
@@ -90,6 +91,13 @@ func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 // LogValue implements [slog.LogValuer].
 func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
 
+// held is a value beside the pointer to it, so that the pointer to that pointer,
+// which is all that reflection gets to see, costs no allocation of its own.
+type held[T any] struct {
+	p     *T
+	value T
+}
+
 // Box holds a value of any type that is secret as a whole. The zero Box holds
 // nothing. Like [Key] it is a reference, and not comparable.
 type Box[T any] struct {
@@ -99,8 +107,9 @@ type Box[T any] struct {
 
 // NewBox returns a Box that holds v.
 func NewBox[T any](v T) Box[T] {
-	p := &v
-	return Box[T]{p: &p}
+	h := &held[T]{value: v}
+	h.p = &h.value
+	return Box[T]{p: &h.p}
 }
 
 // IsZero reports whether the Box holds nothing.

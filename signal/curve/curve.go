@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"filippo.io/edwards25519"
@@ -68,11 +69,11 @@ func (k PublicKey) IsCanonical() bool {
 		return false
 	}
 	// Scalars are taken modulo the order L of the subgroup, so multiply by L-1
-	// and compare with -P: they agree just when L·P is the identity. The
-	// identity itself is of order 1 and no use as a key.
+	// and compare with -P: they agree just when L·P is the identity. (The identity
+	// itself has no u-coordinate.)
 	minusOne := scalarMinusOne()
 	q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())
-	return q.Equal(new(edwards25519.Point).Negate(p)) == 1 && p.Equal(edwards25519.NewIdentityPoint()) == 0
+	return q.Equal(new(edwards25519.Point).Negate(p)) == 1
 }
 
 func scalarMinusOne() *edwards25519.Scalar {
@@ -107,6 +108,24 @@ func (k PublicKey) edwardsBytes(sign byte) (y [32]byte, ok bool) {
 	return y, true
 }
 
+// lowOrder are the canonical u-coordinates of order 2, 4 and 8 on the curve. (The
+// point of order 1 has none, and u = -1 is on the twist.)
+var lowOrder = [...]PublicKey{
+	{0},
+	{1},
+	{
+		0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+		0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+	},
+	{
+		0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b,
+		0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+	},
+}
+
+// isLowOrder is for canonical encodings of points on the curve.
+func (k PublicKey) isLowOrder() bool { return slices.Contains(lowOrder[:], k) }
+
 func (k PublicKey) edwards(sign byte) (*edwards25519.Point, bool) {
 	y, ok := k.edwardsBytes(sign)
 	if !ok {
@@ -135,7 +154,9 @@ func GenerateKey() *PrivateKey {
 	if err != nil {
 		panic("curve: " + err.Error()) // crypto/rand does not fail, and X25519 takes any 32 bytes
 	}
-	k := &PrivateKey{raw: clamped([KeySize]byte(std.Bytes()))}
+	raw := std.Bytes()
+	k := &PrivateKey{raw: clamped([KeySize]byte(raw))}
+	clear(raw)
 	k.once.Do(func() { k.fill(std) })
 	return k
 }

@@ -19,10 +19,14 @@ const SignatureSize = 64
 func (k *PrivateKey) Sign(message []byte) []byte {
 	var z [64]byte
 	_, _ = rand.Read(z[:]) // never fails: crypto/rand ends the process instead
-	return k.sign(message, &z)
+	signature := k.sign(message, &z)
+	clear(z[:])
+	return signature
 }
 
-// sign follows XEdDSA, Section 2.3, with the 64 random bytes z.
+// sign follows XEdDSA, Section 2.3, with the 64 random bytes z. Whoever learns
+// the nonce r learns the private key from the signature, so everything that
+// leads to r is wiped like the key itself.
 func (k *PrivateKey) sign(message []byte, z *[64]byte) []byte {
 	a, err := edwards25519.NewScalar().SetBytesWithClamping(k.raw.Bytes())
 	if err != nil {
@@ -41,7 +45,8 @@ func (k *PrivateKey) sign(message []byte, z *[64]byte) []byte {
 	h.Write(k.raw.Bytes())
 	h.Write(message)
 	h.Write(z[:])
-	r := reduce(h.Sum(nil))
+	var digest [sha512.Size]byte
+	r := reduce(h.Sum(digest[:0]))
 
 	encodedR := new(edwards25519.Point).ScalarBaseMult(r).Bytes()
 
@@ -49,9 +54,11 @@ func (k *PrivateKey) sign(message []byte, z *[64]byte) []byte {
 	h.Write(encodedR)
 	h.Write(public)
 	h.Write(message)
-	challenge := reduce(h.Sum(nil))
+	challenge := reduce(h.Sum(digest[:0]))
 
 	s := edwards25519.NewScalar().MultiplyAdd(challenge, a, r)
+	a.Set(edwards25519.NewScalar())
+	r.Set(edwards25519.NewScalar())
 
 	signature := make([]byte, 0, SignatureSize)
 	signature = append(signature, encodedR...)
@@ -72,7 +79,8 @@ func reduce(hash []byte) *edwards25519.Scalar {
 // the holder of k (XEdDSA, Section 2.3). Both conventions for the sign of the
 // Edwards public key are accepted: zero, as published, or carried in the highest
 // bit of the signature, as the official library does. Everything else is strict:
-// the length, k canonical and on the curve, s below the group order.
+// the length, k canonical, on the curve and not of low order (for such a key
+// anybody can make signatures), s below the group order.
 func (k PublicKey) Verify(message, signature []byte) bool {
 	if len(signature) != SignatureSize {
 		return false
@@ -81,7 +89,7 @@ func (k PublicKey) Verify(message, signature []byte) bool {
 	sign := sig[SignatureSize-1] >> 7
 	sig[SignatureSize-1] &= 0x7F
 	public, ok := k.edwardsBytes(sign)
-	if !ok {
+	if !ok || k.isLowOrder() {
 		return false
 	}
 	return ed25519.Verify(public[:], message, sig[:])

@@ -53,7 +53,8 @@ func (k Kind) String() string {
 
 func (k Kind) known() bool { return k == Kyber1024 || k == MLKEM1024 }
 
-// finish turns ML-KEM's shared secret into that of the given kind.
+// finish turns ML-KEM's shared secret into that of the given kind, and wipes the
+// former.
 //
 // Kyber round 3 and ML-KEM differ, for the same key pair and message, only in
 // the last hash: what ML-KEM returns is Kyber's K-bar, and Kyber returns
@@ -68,8 +69,11 @@ func (k Kind) finish(shared, ciphertext []byte) secret.Key {
 		_, _ = h.Write(digest[:])
 		var out [secret.KeySize]byte
 		_, _ = h.Read(out[:])
+		h.Reset() // wipes the sponge
 		clear(shared)
-		return secret.NewKey(out)
+		key := secret.NewKey(out)
+		clear(out[:])
+		return key
 	}
 	key := secret.NewKey([secret.KeySize]byte(shared))
 	clear(shared)
@@ -134,7 +138,9 @@ func GenerateKey(kind Kind) *PrivateKey {
 	if err != nil {
 		panic("kem: " + err.Error()) // crypto/rand does not fail
 	}
-	k := &PrivateKey{kind: kind, seed: secret.NewBox([SeedSize]byte(key.Bytes()))}
+	seed := key.Bytes()
+	k := &PrivateKey{kind: kind, seed: secret.NewBox([SeedSize]byte(seed))}
+	clear(seed)
 	k.once.Do(func() { k.expanded = secret.NewBox(key) })
 	return k
 }

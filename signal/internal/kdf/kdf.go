@@ -1,0 +1,138 @@
+// Package kdf holds the key derivation functions of the Signal Protocol and, in
+// one block, every label that keeps two uses of them apart.
+package kdf
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+)
+
+// Label separates one use of a key derivation function, signature or hash from
+// every other. No two labels are the same string, and none is a prefix of
+// another one of the same suite that takes context after the label.
+type Label uint8
+
+// The labels. The zero Label is no label.
+const (
+	_ Label = iota
+
+	// Chate2eHandshake: PQXDH secrets to the root key; the hash of the transcript follows the label.
+	Chate2eHandshake
+	// Chate2eTranscript: the hash over everything that both sides of a handshake must agree on.
+	Chate2eTranscript
+	// Chate2ePreKey: what the signature of a prekey covers.
+	Chate2ePreKey
+	// Chate2eRoot: a root step of the Double Ratchet.
+	Chate2eRoot
+	// Chate2eMessage: a message seed to the AES-256-GCM key and nonce.
+	Chate2eMessage
+
+	// LibsignalPQXDH: the handshake of version-4 sessions.
+	LibsignalPQXDH
+	// LibsignalX3DH: the handshake of version-3 sessions.
+	LibsignalX3DH
+	// LibsignalRoot: a root step of the Double Ratchet.
+	LibsignalRoot
+	// LibsignalMessage: a message seed to the AES-256-CBC key, MAC key and IV.
+	LibsignalMessage
+
+	// SPQRChainStart: the handshake's key to the chains of epoch 0. Two spaces.
+	SPQRChainStart
+	// SPQRChainEpoch: the secret of a completed epoch to that epoch's chains.
+	SPQRChainEpoch
+	// SPQRChainNext: one step of a chain; the counter precedes the label.
+	SPQRChainNext
+	// SPQREpochKey: an ML-KEM shared secret to the epoch's secret; the epoch follows.
+	SPQREpochKey
+	// SPQRAuthenticator: an epoch's secret to the MAC key; the epoch follows.
+	SPQRAuthenticator
+	// SPQRHeaderMAC: the MAC of a key's header; epoch and header follow.
+	SPQRHeaderMAC
+	// SPQRCiphertextMAC: the MAC of a ciphertext; epoch and ciphertext follow.
+	SPQRCiphertextMAC
+
+	labelEnd
+)
+
+var labels = [labelEnd]string{
+	Chate2eHandshake:  "ChatE2E v1 handshake",
+	Chate2eTranscript: "ChatE2E v1 transcript",
+	Chate2ePreKey:     "ChatE2E v1 prekey signature",
+	Chate2eRoot:       "ChatE2E v1 root step",
+	Chate2eMessage:    "ChatE2E v1 message key",
+
+	LibsignalPQXDH:   "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
+	LibsignalX3DH:    "WhisperText",
+	LibsignalRoot:    "WhisperRatchet",
+	LibsignalMessage: "WhisperMessageKeys",
+
+	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
+	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
+	SPQRChainNext:     "Signal PQ Ratchet V1 Chain Next",
+	SPQREpochKey:      "Signal_PQCKA_V1_MLKEM768:SCKA Key",
+	SPQRAuthenticator: "Signal_PQCKA_V1_MLKEM768:Authenticator Update",
+	SPQRHeaderMAC:     "Signal_PQCKA_V1_MLKEM768:ekheader",
+	SPQRCiphertextMAC: "Signal_PQCKA_V1_MLKEM768:ciphertext",
+}
+
+// String returns the label itself, the bytes that enter the function.
+func (l Label) String() string {
+	if l >= labelEnd {
+		return ""
+	}
+	return labels[l]
+}
+
+// All returns every label.
+func All() []Label {
+	all := make([]Label, 0, labelEnd-1)
+	for l := Label(1); l < labelEnd; l++ {
+		all = append(all, l)
+	}
+	return all
+}
+
+// Zero is the salt that stands for "no salt": 32 zero bytes.
+var Zero [sha256.Size]byte
+
+// HKDF derives n bytes with HKDF-SHA256 (RFC 5869). An absent salt is
+// [Zero]. It panics when n exceeds 8,160.
+func HKDF(secret, salt []byte, info string, n int) []byte {
+	out, err := hkdf.Key(sha256.New, secret, salt, info, n)
+	if err != nil {
+		panic("kdf: " + err.Error()) // n is a constant of ours
+	}
+	return out
+}
+
+// Step is one step of a symmetric chain (Double Ratchet, Section 5.2): the
+// message seed HMAC-SHA256(chain key, 0x01) and the next chain key
+// HMAC-SHA256(chain key, 0x02).
+func Step(chainKey *[32]byte) (seed, next [32]byte) {
+	return hmacByte(chainKey, 0x01), hmacByte(chainKey, 0x02)
+}
+
+// Next returns only the next chain key, for messages whose seed nobody keeps.
+func Next(chainKey *[32]byte) [32]byte { return hmacByte(chainKey, 0x02) }
+
+// hmacByte is HMAC-SHA256 with a 32-byte key over one byte. crypto/hmac makes
+// six allocations for a key that is used once; a forged gap of 25,000 steps
+// would cost 25 MB of garbage before its tag could be refused.
+func hmacByte(key *[32]byte, b byte) [32]byte {
+	var inner [sha256.BlockSize + 1]byte
+	var outer [sha256.BlockSize + sha256.Size]byte
+	for i := range inner[:sha256.BlockSize] {
+		inner[i], outer[i] = 0x36, 0x5c
+	}
+	for i, k := range key {
+		inner[i] ^= k
+		outer[i] ^= k
+	}
+	inner[sha256.BlockSize] = b
+	digest := sha256.Sum256(inner[:])
+	copy(outer[sha256.BlockSize:], digest[:])
+	mac := sha256.Sum256(outer[:])
+	clear(inner[:])
+	clear(outer[:])
+	return mac
+}

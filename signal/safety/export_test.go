@@ -1,0 +1,7 @@
+package safety
+
+// For the fuzz tests.
+var (
+	ParseScannable  = parseScannable
+	AppendScannable = appendScannable
+)

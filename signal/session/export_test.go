@@ -1,0 +1,65 @@
+package session
+
+import (
+	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
+)
+
+// Encode encodes the parts of a parsed message again. If the message was
+// canonical, these are the bytes it was parsed from.
+func Encode(m *Message) []byte {
+	if m.suite == pqxdh.Chate2eV1 {
+		var b []byte
+		if m.handshake != nil {
+			b = appendHandshake(b, m.handshake)
+		}
+		b = appendHeader(b, m.header)
+		salt := len(m.raw) - len(m.ciphertext) - saltSize
+		return append(append(b, m.raw[salt:salt+saltSize]...), m.ciphertext...)
+	}
+	return encodeLibsignal(m, m.header)
+}
+
+func encodeLibsignal(m *Message, h ratchet.Header) []byte {
+	c := suites[m.suite].cipher.(libsignalCipher)
+	b := c.encodeMessage(h, m.ciphertext)
+	b = append(b, m.inner[len(m.inner)-macSize:]...)
+	if m.handshake == nil {
+		return b
+	}
+	return c.encodePreKey(m.handshake, b)
+}
+
+// WithHeader returns a message of the official library with another ratchet
+// header, and the MAC it had.
+func WithHeader(suite pqxdh.Suite, kind Type, b []byte, h ratchet.Header) []byte {
+	m, err := ParseLibsignal(suite, kind, b)
+	if err != nil {
+		panic(err)
+	}
+	return encodeLibsignal(m, h)
+}
+
+// Inner returns the message inside of a PreKey message.
+func Inner(suite pqxdh.Suite, b []byte) []byte {
+	if suite == pqxdh.Chate2eV1 {
+		m, err := Parse(b)
+		if err != nil {
+			panic(err)
+		}
+		return b[len(appendHandshake(nil, m.handshake)):]
+	}
+	m, err := ParseLibsignal(suite, TypePreKey, b)
+	if err != nil {
+		panic(err)
+	}
+	return m.inner
+}
+
+// MAC computes the MAC of a SignalMessage that lacks it.
+func MAC(key []byte, sender, receiver curve.PublicKey, covered []byte) []byte {
+	keys := libsignalMessageKeys{make([]byte, 32+32+16)}
+	copy(keys.b[32:], key)
+	return keys.mac(sender, receiver, covered)
+}

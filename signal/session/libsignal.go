@@ -1,0 +1,328 @@
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/kdf"
+	"github.com/chate2e/chate2e/signal/kem"
+	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
+)
+
+// The messages of the official library: a version byte, a protobuf, and in a
+// SignalMessage eight bytes of MAC. The version byte holds the session version
+// in its high half and the newest version its sender knows, 4, in its low half;
+// readers look at the high half.
+const (
+	libsignalNewest = 4
+	macSize         = 8
+
+	fieldRatchetKey      = 1 // SignalMessage
+	fieldCounter         = 2
+	fieldPreviousCounter = 3
+	fieldCiphertext      = 4
+
+	fieldPreKeyID       = 1 // PreKeySignalMessage
+	fieldBaseKey        = 2
+	fieldIdentityKey    = 3
+	fieldMessage        = 4
+	fieldRegistrationID = 5
+	fieldSignedPreKeyID = 6
+	fieldKyberPreKeyID  = 7
+	fieldKyberCipher    = 8
+)
+
+// libsignalCipher seals with AES-256-CBC and a truncated HMAC-SHA256 over both
+// identity keys and the message.
+type libsignalCipher struct{ version byte }
+
+func (c libsignalCipher) versionByte() byte { return c.version<<4 | libsignalNewest }
+
+func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, seed *[32]byte, plaintext []byte) []byte {
+	keys := libsignalKeys(seed)
+	defer keys.wipe()
+	// The official library sends the index of the previous chain's last message
+	// rather than their number, and never reads it.
+	h.PN = max(h.PN, 1) - 1
+	b := c.encodeMessage(h, keys.encrypt(plaintext))
+	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
+	if pending == nil {
+		return b
+	}
+	return c.encodePreKey(pending, b)
+}
+
+// encodeMessage encodes a SignalMessage up to its MAC, for which there is room.
+func (c libsignalCipher) encodeMessage(h ratchet.Header, ciphertext []byte) []byte {
+	ratchetKey := h.RatchetKey.Encode()
+	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+macSize)
+	b = append(b, c.versionByte())
+	b = appendBytesField(b, fieldRatchetKey, ratchetKey[:])
+	b = appendVarintField(b, fieldCounter, h.N)
+	b = appendVarintField(b, fieldPreviousCounter, h.PN)
+	return appendBytesField(b, fieldCiphertext, ciphertext)
+}
+
+// encodePreKey encodes a PreKeySignalMessage around a SignalMessage.
+func (c libsignalCipher) encodePreKey(h *pqxdh.Header, message []byte) []byte {
+	b := make([]byte, 0, len(message)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
+	b = append(b, c.versionByte())
+	if h.OneTimePreKeyID != nil {
+		b = appendVarintField(b, fieldPreKeyID, uint32(*h.OneTimePreKeyID))
+	}
+	base, identity := h.BaseKey.Encode(), h.IdentityKey.Encode()
+	b = appendBytesField(b, fieldBaseKey, base[:])
+	b = appendBytesField(b, fieldIdentityKey, identity[:])
+	b = appendBytesField(b, fieldMessage, message)
+	b = appendVarintField(b, fieldRegistrationID, h.RegistrationID)
+	b = appendVarintField(b, fieldSignedPreKeyID, uint32(h.SignedPreKeyID))
+	if h.KEMPreKeyID != nil {
+		b = appendVarintField(b, fieldKyberPreKeyID, uint32(*h.KEMPreKeyID))
+		b = appendBytesField(b, fieldKyberCipher, h.KEMCiphertext)
+	}
+	return b
+}
+
+func (c libsignalCipher) open(s *state, m *Message, seed *[32]byte) ([]byte, bool) {
+	keys := libsignalKeys(seed)
+	defer keys.wipe()
+	covered, mac := m.inner[:len(m.inner)-macSize], m.inner[len(m.inner)-macSize:]
+	if !hmac.Equal(keys.mac(s.theirIdentity, s.ourIdentity, covered), mac) {
+		return nil, false
+	}
+	return keys.decrypt(m.ciphertext)
+}
+
+// libsignalMessageKeys are the cipher key (32 bytes), MAC key (32) and IV (16).
+type libsignalMessageKeys struct{ b []byte }
+
+func libsignalKeys(seed *[32]byte) libsignalMessageKeys {
+	return libsignalMessageKeys{kdf.HKDF(seed[:], kdf.Zero[:], kdf.LibsignalMessage.String(), 32+32+16)}
+}
+
+func (k libsignalMessageKeys) wipe() { clear(k.b) }
+
+func (k libsignalMessageKeys) mac(sender, receiver curve.PublicKey, covered []byte) []byte {
+	h := hmac.New(sha256.New, k.b[32:64])
+	from, to := sender.Encode(), receiver.Encode()
+	h.Write(from[:])
+	h.Write(to[:])
+	h.Write(covered)
+	return h.Sum(nil)[:macSize]
+}
+
+func (k libsignalMessageKeys) block() cipher.Block {
+	block, err := aes.NewCipher(k.b[:32])
+	if err != nil {
+		panic("session: " + err.Error()) // wrong length only
+	}
+	return block
+}
+
+// encrypt pads as PKCS #7 does and encrypts in CBC mode.
+func (k libsignalMessageKeys) encrypt(plaintext []byte) []byte {
+	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
+	b := make([]byte, len(plaintext)+padding)
+	copy(b, plaintext)
+	for i := len(plaintext); i < len(b); i++ {
+		b[i] = byte(padding)
+	}
+	cipher.NewCBCEncrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
+	return b
+}
+
+func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
+	if len(ciphertext) == 0 || len(ciphertext)%aes.BlockSize != 0 {
+		return nil, false
+	}
+	b := slices.Clone(ciphertext)
+	cipher.NewCBCDecrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
+	// Behind a valid MAC the padding is the sender's own word: there is nothing
+	// to learn from how it is checked.
+	padding := int(b[len(b)-1])
+	if padding == 0 || padding > aes.BlockSize {
+		return nil, false
+	}
+	for _, p := range b[len(b)-padding:] {
+		if int(p) != padding {
+			return nil, false
+		}
+	}
+	return b[:len(b)-padding], true
+}
+
+func appendVarintField(b []byte, field protowire.Number, v uint32) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), uint64(v))
+}
+
+func appendBytesField(b []byte, field protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
+}
+
+// ParseLibsignal decodes a message of the official library: a
+// PreKeySignalMessage or a SignalMessage, which only the type given beside it
+// tells apart. The suite must be the one that the message's version calls for.
+// As in the official library the last of several equal fields counts and unknown
+// fields are skipped; keys must have their exact size. Nothing in the message is
+// authenticated yet. It returns [ErrMalformed] or [ErrSuite].
+func ParseLibsignal(id pqxdh.Suite, kind Type, b []byte) (*Message, error) {
+	suite := suites[id]
+	if suite == nil {
+		return nil, ErrSuite
+	}
+	c, ok := suite.cipher.(libsignalCipher)
+	if !ok {
+		return nil, ErrSuite
+	}
+	m := &Message{suite: id, kind: kind, raw: slices.Clone(b)}
+	switch kind {
+	case TypeMessage:
+		m.inner = m.raw
+	case TypePreKey:
+		if err := c.parsePreKey(m); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, ErrMalformed
+	}
+	if err := c.parseMessage(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (c libsignalCipher) checkVersion(b []byte) error {
+	if len(b) == 0 {
+		return ErrMalformed
+	}
+	if b[0]>>4 != c.version {
+		return ErrSuite
+	}
+	return nil
+}
+
+func (c libsignalCipher) parseMessage(m *Message) error {
+	if err := c.checkVersion(m.inner); err != nil {
+		return err
+	}
+	if len(m.inner) < 1+macSize {
+		return ErrMalformed
+	}
+	fields, ok := parseFields(m.inner[1:len(m.inner)-macSize],
+		[]protowire.Number{fieldCounter, fieldPreviousCounter}, []protowire.Number{fieldRatchetKey, fieldCiphertext})
+	if !ok || !fields.has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
+		return ErrMalformed
+	}
+	key, err := curve.ParsePublicKey(fields.bytes[fieldRatchetKey])
+	if err != nil {
+		return ErrMalformed
+	}
+	m.header = ratchet.Header{RatchetKey: key, N: fields.numbers[fieldCounter], PN: fields.numbers[fieldPreviousCounter]}
+	m.ciphertext = fields.bytes[fieldCiphertext]
+	return nil
+}
+
+func (c libsignalCipher) parsePreKey(m *Message) error {
+	if err := c.checkVersion(m.raw); err != nil {
+		return err
+	}
+	fields, ok := parseFields(m.raw[1:],
+		[]protowire.Number{fieldPreKeyID, fieldRegistrationID, fieldSignedPreKeyID, fieldKyberPreKeyID},
+		[]protowire.Number{fieldBaseKey, fieldIdentityKey, fieldMessage, fieldKyberCipher})
+	if !ok || !fields.has(fieldBaseKey, fieldIdentityKey, fieldMessage, fieldSignedPreKeyID) {
+		return ErrMalformed
+	}
+	base, errBase := curve.ParsePublicKey(fields.bytes[fieldBaseKey])
+	identity, errIdentity := curve.ParsePublicKey(fields.bytes[fieldIdentityKey])
+	if errBase != nil || errIdentity != nil {
+		return ErrMalformed
+	}
+	h := &pqxdh.Header{
+		IdentityKey: identity, BaseKey: base,
+		SignedPreKeyID: pqxdh.PreKeyID(fields.numbers[fieldSignedPreKeyID]),
+		RegistrationID: fields.numbers[fieldRegistrationID],
+	}
+	if fields.has(fieldPreKeyID) {
+		id := pqxdh.PreKeyID(fields.numbers[fieldPreKeyID])
+		h.OneTimePreKeyID = &id
+	}
+	// Version 4 has the KEM part and version 3 does not; nothing is optional.
+	hasKEM := c.version == libsignalNewest
+	if fields.has(fieldKyberPreKeyID) != hasKEM || fields.has(fieldKyberCipher) != hasKEM {
+		return ErrMalformed
+	}
+	if hasKEM {
+		id := pqxdh.PreKeyID(fields.numbers[fieldKyberPreKeyID])
+		h.KEMPreKeyID = &id
+		h.KEMCiphertext = fields.bytes[fieldKyberCipher]
+		if len(h.KEMCiphertext) != kem.EncodedCiphertextSize || kem.Kind(h.KEMCiphertext[0]) != kem.Kyber1024 {
+			return ErrMalformed
+		}
+	}
+	m.handshake, m.inner = h, fields.bytes[fieldMessage]
+	return nil
+}
+
+// protoFields are the known fields of a protobuf message.
+type protoFields struct {
+	numbers map[protowire.Number]uint32
+	bytes   map[protowire.Number][]byte
+}
+
+func (f *protoFields) has(fields ...protowire.Number) bool {
+	for _, n := range fields {
+		_, number := f.numbers[n]
+		_, data := f.bytes[n]
+		if !number && !data {
+			return false
+		}
+	}
+	return true
+}
+
+// parseFields reads a protobuf whose fields of interest are uint32 or bytes. The
+// byte slices point into b.
+func parseFields(b []byte, numbers, data []protowire.Number) (*protoFields, bool) {
+	f := &protoFields{numbers: map[protowire.Number]uint32{}, bytes: map[protowire.Number][]byte{}}
+	for len(b) > 0 {
+		field, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, false
+		}
+		b = b[n:]
+		switch {
+		case slices.Contains(numbers, field):
+			v, n := protowire.ConsumeVarint(b)
+			if typ != protowire.VarintType || n < 0 || v > math.MaxUint32 {
+				return nil, false
+			}
+			f.numbers[field] = uint32(v)
+			b = b[n:]
+		case slices.Contains(data, field):
+			if typ != protowire.BytesType {
+				return nil, false
+			}
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return nil, false
+			}
+			f.bytes[field] = v
+			b = b[n:]
+		default:
+			n := protowire.ConsumeFieldValue(field, typ, b)
+			if n < 0 {
+				return nil, false
+			}
+			b = b[n:]
+		}
+	}
+	return f, true
+}

@@ -1,0 +1,668 @@
+package session_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"time"
+
+	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/kem"
+	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
+	"github.com/chate2e/chate2e/signal/session"
+)
+
+var update = flag.Bool("update", false, "write the test vectors anew")
+
+const vectorFolder = "../../testdata/vectors"
+
+// expectations are the outcomes a vector can name, with the error that each is.
+var expectations = map[string]error{
+	"success":        nil,
+	"malformed":      errMalformed,
+	"signature":      pqxdh.ErrSignature,
+	"expired":        pqxdh.ErrExpired,
+	"unknown prekey": pqxdh.ErrPreKey,
+	"replay":         pqxdh.ErrReplay,
+	"identity":       session.ErrIdentity,
+	"duplicate":      session.ErrDuplicate,
+	"no session":     session.ErrNoSession,
+	"decrypt":        session.ErrDecrypt,
+}
+
+var errMalformed = errors.New("malformed")
+
+// vector is a file of testdata/vectors: header lines, a blank line, a body.
+type vector struct {
+	header []field
+	body   []byte
+}
+
+type field struct{ name, value string }
+
+func (v *vector) add(name, value string)       { v.header = append(v.header, field{name, value}) }
+func (v *vector) addHex(name string, b []byte) { v.add(name, hex.EncodeToString(b)) }
+
+func (v *vector) all(name string) []string {
+	var values []string
+	for _, f := range v.header {
+		if f.name == name {
+			values = append(values, f.value)
+		}
+	}
+	return values
+}
+
+func (v *vector) get(t *testing.T, name string) string {
+	t.Helper()
+	values := v.all(name)
+	if len(values) != 1 {
+		t.Fatalf("%d headers %q, want one", len(values), name)
+	}
+	return values[0]
+}
+
+func (v *vector) has(name string) bool { return len(v.all(name)) > 0 }
+
+func (v *vector) hex(t *testing.T, name string) []byte {
+	t.Helper()
+	return unhex(t, v.get(t, name))
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (v *vector) address(t *testing.T, name string) pqxdh.Address {
+	t.Helper()
+	user, device, _ := strings.Cut(v.get(t, name), "/")
+	n, err := strconv.ParseUint(device, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pqxdh.Address{Name: user, Device: uint32(n)}
+}
+
+func (v *vector) format() []byte {
+	var b bytes.Buffer
+	for _, f := range v.header {
+		fmt.Fprintf(&b, "%s: %s\n", f.name, f.value)
+	}
+	b.WriteByte('\n')
+	for line := range slices.Chunk([]byte(hex.EncodeToString(v.body)), 100) {
+		b.Write(line)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+func parseVector(t *testing.T, data []byte) *vector {
+	t.Helper()
+	header, body, ok := strings.Cut(string(data), "\n\n")
+	if !ok {
+		t.Fatal("no blank line after the header")
+	}
+	v := &vector{body: unhex(t, strings.ReplaceAll(body, "\n", ""))}
+	for line := range strings.Lines(header) {
+		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if !ok {
+			t.Fatalf("header line %q", line)
+		}
+		v.add(name, value)
+	}
+	return v
+}
+
+// TestVectors checks every file of testdata/vectors, and that the files are the
+// ones that makeVectors makes.
+func TestVectors(t *testing.T) {
+	made := makeVectors(t)
+	if *update {
+		if err := os.RemoveAll(vectorFolder); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(vectorFolder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range made {
+			if err := os.WriteFile(filepath.Join(vectorFolder, name), v.format(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	entries, err := os.ReadDir(vectorFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(entries), len(made); got != want {
+		t.Errorf("%d files, but %d vectors are made: run with -update", got, want)
+	}
+	for _, entry := range entries {
+		t.Run(entry.Name(), func(t *testing.T) {
+			data, err := os.ReadFile(filepath.Join(vectorFolder, entry.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := parseVector(t, data)
+			if m := made[entry.Name()]; m == nil || !bytes.Equal(data, m.format()) {
+				t.Error("differs from what is made: run with -update")
+			}
+			want, known := expectations[v.get(t, "expect")]
+			if !known {
+				t.Fatalf("expect: %q", v.get(t, "expect"))
+			}
+			var got error
+			switch kind := v.get(t, "kind"); kind {
+			case "bundle":
+				got = v.checkBundle(t)
+			case "message":
+				got = v.checkMessage(t)
+			case "ratchet":
+				got = v.checkRatchet(t)
+			default:
+				t.Fatalf("kind: %q", kind)
+			}
+			if !errors.Is(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func (v *vector) now(t *testing.T) time.Time {
+	t.Helper()
+	now, err := time.Parse(time.RFC3339, v.get(t, "now"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+func (v *vector) checkBundle(t *testing.T) error {
+	bundle, err := pqxdh.ParseBundle(v.body)
+	if err != nil {
+		return errMalformed
+	}
+	return bundle.Verify(pqxdh.Chate2eV1, v.address(t, "them"), v.now(t))
+}
+
+func (v *vector) checkRatchet(t *testing.T) error {
+	our, err := curve.NewPrivateKey(v.hex(t, "our-private"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := secret.ParseKey(v.hex(t, "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseUint(v.get(t, "n"), 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := ratchet.NewResponder(chate2eRules, root, our)
+	opening, err := state.Receive(ratchet.Header{RatchetKey: curve.PublicKey(v.hex(t, "ratchet-key")), N: uint32(n)})
+	if err != nil {
+		return err
+	}
+	if got, want := opening.Seed()[:], v.hex(t, "seed"); !bytes.Equal(got, want) {
+		t.Errorf("seed %x, want %x", got, want)
+	}
+	return nil
+}
+
+// chate2eRules as docs/PROTOCOL.md states them, on purpose not taken from the
+// code under test.
+var chate2eRules = ratchet.Rules{RootInfo: "ChatE2E v1 root step", MaxForward: 25_000, MaxSkipped: 2_000, MaxChains: 5}
+
+func (v *vector) checkMessage(t *testing.T) error {
+	private, err := curve.NewPrivateKey(v.hex(t, "identity-private"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	us := &pqxdh.Identity{Address: v.address(t, "us"), Key: private}
+	record, err := session.New(pqxdh.Chate2eV1, us.Address, v.address(t, "them"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.has("trusted") {
+		record.Trust(curve.PublicKey(v.hex(t, "trusted")))
+	}
+	for _, before := range v.all("before") {
+		if _, err := v.deliver(t, record, us, unhex(t, before)); err != nil {
+			t.Fatalf("a message before: %v", err)
+		}
+	}
+	stored := record.Append(nil)
+	plaintext, err := v.deliver(t, record, us, v.body)
+	if err != nil {
+		if !bytes.Equal(record.Append(nil), stored) {
+			t.Error("the refused message has changed the record")
+		}
+		return err
+	}
+	if want := v.hex(t, "plaintext"); !bytes.Equal(plaintext, want) {
+		t.Errorf("plaintext %x, want %x", plaintext, want)
+	}
+	return nil
+}
+
+func (v *vector) deliver(t *testing.T, record *session.Record, us *pqxdh.Identity, b []byte) ([]byte, error) {
+	m, err := session.Parse(b)
+	if err != nil {
+		return nil, errMalformed
+	}
+	opened, err := record.Decrypt(m, us, v.preKeys(t, m.Handshake()), v.now(t))
+	return opened.Plaintext, err
+}
+
+// preKeys finds the prekeys that h names among those of the header.
+func (v *vector) preKeys(t *testing.T, h *pqxdh.Header) pqxdh.PreKeys {
+	var own pqxdh.PreKeys
+	if h == nil {
+		return own
+	}
+	pair := func(name string) []byte { return append(v.hex(t, name), v.hex(t, name+"-private")...) }
+	if signed, err := pqxdh.ParseSignedPreKeyPair(pair("signed-prekey")); err != nil {
+		t.Fatal(err)
+	} else if signed.ID == h.SignedPreKeyID {
+		own.Signed = signed
+	}
+	if kemPreKey, err := pqxdh.ParseKEMPreKeyPair(pair("kem-prekey")); err != nil {
+		t.Fatal(err)
+	} else if kemPreKey.ID == *h.KEMPreKeyID {
+		own.KEM = kemPreKey
+	}
+	if v.has("one-time-prekey") && h.OneTimePreKeyID != nil {
+		if oneTime, err := pqxdh.ParseOneTimePreKeyPair(pair("one-time-prekey")); err != nil {
+			t.Fatal(err)
+		} else if oneTime.ID == *h.OneTimePreKeyID {
+			own.OneTime = oneTime
+		}
+	}
+	use := binary.BigEndian.AppendUint32(nil, uint32(*h.KEMPreKeyID))
+	use = binary.BigEndian.AppendUint32(use, uint32(h.SignedPreKeyID))
+	use = append(use, h.BaseKey[:]...)
+	own.Replayed = slices.Contains(v.all("used"), hex.EncodeToString(use))
+	return own
+}
+
+// ── making them ─────────────────────────────────────────────────────────────
+
+var vectorNow = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// maker makes vectors from one set of keys. The randomness is seeded, so that it
+// makes the same ones every time.
+type maker struct {
+	t          *testing.T
+	alice, bob *pqxdh.Identity
+	signed     *pqxdh.SignedPreKeyPair
+	kem        *pqxdh.KEMPreKeyPair
+	oneTime    *pqxdh.OneTimePreKeyPair // nil: not in the bundle
+	vectors    map[string]*vector
+}
+
+func makeVectors(t *testing.T) map[string]*vector {
+	cryptotest.SetGlobalRandom(t, 1)
+	vectors := map[string]*vector{}
+	m := newMaker(t, vectors, false)
+	m.bundles()
+	m.messages()
+	newMaker(t, vectors, true).lastResort()
+	m.ratchets()
+	return vectors
+}
+
+func newMaker(t *testing.T, vectors map[string]*vector, lastResort bool) *maker {
+	m := &maker{t: t, vectors: vectors}
+	m.alice = &pqxdh.Identity{Address: pqxdh.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, Key: curve.GenerateKey()}
+	m.bob = &pqxdh.Identity{Address: pqxdh.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}, Key: curve.GenerateKey()}
+	var err error
+	if m.signed, err = pqxdh.NewSignedPreKey(pqxdh.Chate2eV1, m.bob, vectorNow); err != nil {
+		t.Fatal(err)
+	}
+	if m.kem, err = pqxdh.NewKEMPreKey(pqxdh.Chate2eV1, m.bob, lastResort, vectorNow); err != nil {
+		t.Fatal(err)
+	}
+	if !lastResort {
+		m.oneTime = pqxdh.NewOneTimePreKey()
+	}
+	return m
+}
+
+func (m *maker) bundle() *pqxdh.Bundle {
+	b := &pqxdh.Bundle{IdentityKey: m.bob.Key.PublicKey(), SignedPreKey: m.signed.SignedPreKey, KEMPreKey: &m.kem.KEMPreKey}
+	if m.oneTime != nil {
+		b.OneTimePreKey = &m.oneTime.OneTimePreKey
+	}
+	return b
+}
+
+func (m *maker) put(name string, v *vector) {
+	if m.vectors[name] != nil {
+		m.t.Fatalf("two vectors %q", name)
+	}
+	m.vectors[name] = v
+}
+
+func formatAddress(a pqxdh.Address) string { return fmt.Sprintf("%s/%d", a.Name, a.Device) }
+
+func flip(b []byte, at int) []byte {
+	c := bytes.Clone(b)
+	c[at] ^= 0x10
+	return c
+}
+
+func (m *maker) bundles() {
+	put := func(name, expect, comment string, them pqxdh.Address, now time.Time, body []byte) {
+		v := &vector{body: body}
+		v.add("kind", "bundle")
+		v.add("expect", expect)
+		v.add("comment", comment)
+		v.add("them", formatAddress(them))
+		v.add("now", now.Format(time.RFC3339))
+		m.put("bundle-"+name, v)
+	}
+	good := m.bundle().Append(nil)
+	them, now := m.bob.Address, vectorNow
+	const (
+		signedAt  = 1 + curve.KeySize
+		kemAt     = signedAt + pqxdh.SignedPreKeySize
+		oneTimeAt = kemAt + pqxdh.KEMPreKeySize
+	)
+	put("good", "success", "a bundle with a one-time prekey", them, now, good)
+	without := m.bundle()
+	without.OneTimePreKey = nil
+	put("without-one-time", "success", "a bundle without a one-time prekey", them, now, without.Append(nil))
+	put("one-time-key-changed", "success", "one-time prekeys are not signed", them, now, flip(good, oneTimeAt+10))
+	expiry := m.signed.Expires.Start()
+	put("last-second", "success", "the second before the expiry", them, expiry.Add(-time.Second), good)
+	put("expired", "expired", "the first second of the day of expiry", them, expiry, good)
+
+	other := them
+	other.Device++
+	put("other-device", "signature", "the bundle of another device", other, now, good)
+	other = them
+	other.Name = m.alice.Address.Name
+	put("other-user", "signature", "the bundle of another user", other, now, good)
+	for _, c := range []struct {
+		name, comment string
+		at            int
+	}{
+		{"identity-changed", "a bit of the identity key", 1},
+		{"signed-id-changed", "a bit of the signed prekey's ID", signedAt + 2},
+		{"signed-expiry-changed", "a bit of the signed prekey's expiry", signedAt + 8},
+		{"signed-key-changed", "a bit of the signed prekey", signedAt + 10},
+		{"signed-signature-changed", "a bit of its signature", kemAt - 20},
+		{"signed-signature-s", "a high bit of its s", kemAt - 1},
+		{"kem-id-changed", "a bit of the KEM prekey's ID", kemAt + 2},
+		{"kem-expiry-changed", "a bit of the KEM prekey's expiry", kemAt + 8},
+		{"kem-rho-changed", "a bit of the KEM prekey's seed", kemAt + 10 + kem.EncodedPublicKeySize - 1},
+		{"kem-signature-changed", "a bit of its signature", oneTimeAt - 20},
+	} {
+		put(c.name, "signature", c.comment, them, now, flip(good, c.at))
+	}
+	purpose := bytes.Clone(good)
+	purpose[kemAt+1] = 3
+	put("kem-purpose-changed", "signature", "a KEM prekey for one use shown as one of last resort", them, now, purpose)
+
+	unreduced := bytes.Clone(good)
+	unreduced[kemAt+10+1], unreduced[kemAt+10+2] = 0xFF, 0xFF
+	kyber := bytes.Clone(good)
+	kyber[kemAt+10] = byte(kem.Kyber1024)
+	has := bytes.Clone(good)
+	has[oneTimeAt] = 2
+	swapped := bytes.Clone(good)
+	swapped[signedAt+1] = 4
+	for name, body := range map[string][]byte{
+		"empty": {}, "truncated": good[:len(good)-1], "trailing": append(bytes.Clone(good), 0),
+		"version": append([]byte{2}, good[1:]...), "kem-unreduced": unreduced, "kem-kyber": kyber,
+		"one-time-flag": has, "one-time-missing": good[:oneTimeAt+1], "signed-purpose": swapped,
+	} {
+		put("malformed-"+name, "malformed", strings.ReplaceAll(name, "-", " "), them, now, body)
+	}
+}
+
+// message starts a vector about a message of Alice to Bob.
+func (m *maker) message(expect, comment string, body []byte) *vector {
+	v := &vector{body: body}
+	v.add("kind", "message")
+	v.add("expect", expect)
+	v.add("comment", comment)
+	v.add("them", formatAddress(m.alice.Address))
+	v.add("us", formatAddress(m.bob.Address))
+	v.add("now", vectorNow.Format(time.RFC3339))
+	v.addHex("identity-private", m.bob.Key.Bytes())
+	v.addHex("signed-prekey", m.signed.SignedPreKey.Append(nil))
+	v.addHex("signed-prekey-private", m.signed.Private.Bytes())
+	v.addHex("kem-prekey", m.kem.KEMPreKey.Append(nil))
+	v.addHex("kem-prekey-private", m.kem.Private.Seed())
+	if m.oneTime != nil {
+		v.addHex("one-time-prekey", m.oneTime.OneTimePreKey.Append(nil))
+		v.addHex("one-time-prekey-private", m.oneTime.Private.Bytes())
+	}
+	return v
+}
+
+func (v *vector) replace(name, value string) *vector {
+	for i := range v.header {
+		if v.header[i].name == name {
+			v.header[i].value = value
+		}
+	}
+	return v
+}
+
+func (v *vector) without(names ...string) *vector {
+	v.header = slices.DeleteFunc(v.header, func(f field) bool { return slices.Contains(names, f.name) })
+	return v
+}
+
+func (m *maker) initiate() *session.Record {
+	record, err := session.New(pqxdh.Chate2eV1, m.alice.Address, m.bob.Address)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := record.Initiate(m.alice, m.bundle(), vectorNow); err != nil {
+		m.t.Fatal(err)
+	}
+	return record
+}
+
+func (m *maker) encrypt(record *session.Record, text string) []byte {
+	sealed, err := record.Encrypt([]byte(text), vectorNow)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return sealed.Bytes
+}
+
+// handshakeSize is the size of what precedes the message in a PreKey message
+// with a one-time prekey.
+const handshakeSize = 3 + 2*curve.KeySize + 12 + kem.EncodedCiphertextSize
+
+func (m *maker) messages() {
+	record := m.initiate()
+	first := m.encrypt(record, "first")
+	second := m.encrypt(record, "second")
+	third := m.encrypt(record, "")
+	plaintext := func(v *vector, text string) *vector {
+		v.addHex("plaintext", []byte(text))
+		return v
+	}
+	before := func(v *vector, messages ...[]byte) *vector {
+		for _, b := range messages {
+			v.addHex("before", b)
+		}
+		return v
+	}
+	transcript, err := m.transcript(first)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	v := plaintext(m.message("success", "a first message", first), "first")
+	v.addHex("transcript", transcript[:])
+	m.put("message-first", v)
+	m.put("message-second", plaintext(before(m.message("success", "a second PreKey message", second), first), "second"))
+	m.put("message-second-first", plaintext(m.message("success", "the second message arrives first", second), "second"))
+	m.put("message-late", plaintext(before(m.message("success", "the first message arrives last", first), third, second), "first"))
+	m.put("message-empty", plaintext(m.message("success", "an empty plaintext", third), ""))
+	m.put("message-without-handshake", before(m.message("decrypt",
+		"the message inside of a PreKey message, once the session exists: the handshake is associated data",
+		second[handshakeSize:]), first))
+
+	m.put("message-duplicate", before(m.message("duplicate", "delivered twice", first), first))
+	m.put("message-late-duplicate", before(m.message("duplicate", "a late message delivered twice", first), second, first))
+	m.put("message-no-session", m.message("no session", "a message without a handshake, and no session", first[handshakeSize:]))
+	m.put("message-identity", m.message("identity", "another identity key is trusted", first))
+	trusted := curve.GenerateKey().PublicKey()
+	m.vectors["message-identity"].addHex("trusted", trusted[:])
+	m.put("message-expired", m.message("expired", "30 days after the prekeys' expiry", first).
+		replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Format(time.RFC3339)))
+	m.put("message-grace", plaintext(m.message("success", "the last second of the grace time", first).
+		replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Add(-time.Second).Format(time.RFC3339)), "first"))
+	m.put("message-one-time-used", m.message("unknown prekey", "the one-time prekey was erased", first).
+		without("one-time-prekey", "one-time-prekey-private"))
+	device := m.bob.Address
+	device.Device++
+	m.put("message-other-device", m.message("decrypt", "delivered to another device", first).replace("us", formatAddress(device)))
+	sender := m.alice.Address
+	sender.Device++
+	m.put("message-other-sender", m.message("decrypt", "said to come from another device", first).replace("them", formatAddress(sender)))
+
+	const inner = handshakeSize
+	for _, c := range []struct {
+		name, expect string
+		at           int
+	}{
+		{"version", "malformed", 0},
+		{"type", "malformed", 1},
+		{"flags", "malformed", 2},
+		{"identity-key", "decrypt", 3},
+		{"signed-prekey-id", "unknown prekey", 67},
+		{"kem-prekey-id", "unknown prekey", 71},
+		{"one-time-prekey-id", "unknown prekey", 75},
+		{"kem-type", "malformed", 79},
+		{"kem-ciphertext", "decrypt", 100},
+		{"inner-version", "malformed", inner},
+		{"inner-type", "malformed", inner + 1},
+		{"ratchet-key", "decrypt", inner + 2},
+		{"n", "decrypt", inner + 37},
+		{"pn", "decrypt", inner + 41},
+		{"salt", "decrypt", inner + 42},
+		{"ciphertext", "decrypt", inner + 58},
+		{"tag", "decrypt", len(first) - 1},
+	} {
+		m.put("message-flipped-"+c.name, m.message(c.expect, "one bit of "+strings.ReplaceAll(c.name, "-", " "), flip(first, c.at)))
+	}
+	m.put("message-flipped-later-handshake", before(m.message("decrypt",
+		"one bit of the KEM ciphertext, once the session exists", flip(second, 100)), first))
+
+	with := func(at int, b ...byte) []byte {
+		c := bytes.Clone(first)
+		copy(c[at:], b)
+		return c
+	}
+	m.put("message-base-key-low-order", m.message("decrypt", "a base key of low order", with(35, make([]byte, 32)...)))
+	unreduced := bytes.Repeat([]byte{0xFF}, 32)
+	unreduced[0], unreduced[31] = 0xF6, 0x7F // p + 9
+	m.put("message-base-key-unreduced", m.message("decrypt", "a base key of p + 9", with(35, unreduced...)))
+	m.put("message-ratchet-key-low-order", m.message("decrypt", "a ratchet key of low order", with(inner+2, make([]byte, 32)...)))
+	m.put("message-n-too-far", m.message("decrypt", "N of 25,001", with(inner+34, 0, 0, 0x61, 0xA9)))
+	m.put("message-n-largest", m.message("decrypt", "N of 2^32-1", with(inner+34, 0xFF, 0xFF, 0xFF, 0xFF)))
+	m.put("message-truncated", m.message("decrypt", "the last byte is missing", first[:len(first)-1]))
+	m.put("message-trailing", m.message("decrypt", "a byte too much", append(bytes.Clone(first), 0)))
+	m.put("message-no-tag", m.message("malformed", "no room for a tag", first[:inner+58+15]))
+	m.put("message-nothing", m.message("malformed", "no bytes at all", nil))
+	m.put("message-nested", m.message("malformed", "a PreKey message in a PreKey message", append(bytes.Clone(first[:inner]), first...)))
+}
+
+// transcript computes the hash of the handshake as docs/PROTOCOL.md says, from
+// the bytes of a first message.
+func (m *maker) transcript(first []byte) ([32]byte, error) {
+	parsed, err := session.Parse(first)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	h := parsed.Handshake()
+	agreed, err := pqxdh.Accept(pqxdh.Chate2eV1, m.bob, m.alice.Address, h,
+		pqxdh.PreKeys{Signed: m.signed, KEM: m.kem, OneTime: m.oneTime}, vectorNow)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return agreed.Transcript, nil
+}
+
+func (m *maker) lastResort() {
+	first := m.encrypt(m.initiate(), "first")
+	parsed, err := session.Parse(first)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	h := parsed.Handshake()
+	use := binary.BigEndian.AppendUint32(nil, uint32(*h.KEMPreKeyID))
+	use = binary.BigEndian.AppendUint32(use, uint32(h.SignedPreKeyID))
+	v := m.message("success", "on the KEM prekey of last resort, without a one-time prekey", first)
+	v.addHex("used", append(bytes.Clone(use), make([]byte, 32)...))
+	v.addHex("plaintext", []byte("first"))
+	m.put("message-last-resort", v)
+	v = m.message("replay", "the same handshake was used before", first)
+	v.addHex("used", append(bytes.Clone(use), h.BaseKey[:]...))
+	m.put("message-last-resort-replay", v)
+	v = m.message("duplicate", "the same message again, with its session", first)
+	v.addHex("before", first)
+	m.put("message-last-resort-duplicate", v)
+}
+
+func (m *maker) ratchets() {
+	our, their := curve.GenerateKey(), curve.GenerateKey()
+	root := secret.NewKey([32]byte(curve.GenerateKey().Bytes()))
+	for _, n := range []uint32{0, 1, 2500} {
+		state := ratchet.NewResponder(chate2eRules, root.Clone(), our)
+		opening, err := state.Receive(ratchet.Header{RatchetKey: their.PublicKey(), N: n})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		v := new(vector)
+		v.add("kind", "ratchet")
+		v.add("expect", "success")
+		v.add("comment", "a root step and chain steps")
+		v.addHex("root", root.Bytes())
+		v.addHex("our-private", our.Bytes())
+		public := their.PublicKey()
+		v.addHex("ratchet-key", public[:])
+		v.add("n", strconv.FormatUint(uint64(n), 10))
+		v.addHex("seed", opening.Seed()[:])
+		m.put(fmt.Sprintf("ratchet-%d", n), v)
+	}
+	if failures := m.failures(); 2*failures < len(m.vectors) {
+		m.t.Errorf("%d of %d vectors are failures, want most of them", failures, len(m.vectors))
+	}
+}
+
+func (m *maker) failures() int {
+	n := 0
+	for v := range maps.Values(m.vectors) {
+		if v.all("expect")[0] != "success" {
+			n++
+		}
+	}
+	return n
+}

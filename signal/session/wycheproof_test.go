@@ -1,0 +1,112 @@
+package session
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"slices"
+	"testing"
+
+	"github.com/chate2e/chate2e/internal/testvectors"
+)
+
+// TestWycheproofGCM covers the cipher of chate2e/v1: AES-GCM with a 256-bit key,
+// a nonce of 12 bytes and a whole tag.
+func TestWycheproofGCM(t *testing.T) {
+	var file struct {
+		TestGroups []struct {
+			KeySize, IVSize, TagSize int
+			Tests                    []struct {
+				TcID   int
+				Result string
+				Key    testvectors.Hex
+				IV     testvectors.Hex
+				AAD    testvectors.Hex
+				Msg    testvectors.Hex
+				CT     testvectors.Hex
+				Tag    testvectors.Hex
+			}
+		}
+	}
+	testvectors.Wycheproof(t, "aes_gcm_test.json", &file)
+	valid, invalid := 0, 0
+	for _, group := range file.TestGroups {
+		if group.KeySize != 256 || group.IVSize != 96 || group.TagSize != 8*tagSize {
+			continue
+		}
+		for _, c := range group.Tests {
+			block, err := aes.NewCipher(c.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			aead, err := cipher.NewGCM(block)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sealed := slices.Concat(c.CT, c.Tag)
+			opened, err := aead.Open(nil, c.IV, sealed, c.AAD)
+			if c.Result != "valid" {
+				invalid++
+				if err == nil || opened != nil {
+					t.Errorf("%d opens", c.TcID)
+				}
+				continue
+			}
+			valid++
+			if err != nil || !bytes.Equal(opened, c.Msg) {
+				t.Errorf("%d: %x, %v", c.TcID, opened, err)
+			}
+			if got := aead.Seal(nil, c.IV, c.Msg, c.AAD); !bytes.Equal(got, sealed) {
+				t.Errorf("%d: sealed %x, want %x", c.TcID, got, sealed)
+			}
+		}
+	}
+	if valid == 0 || invalid == 0 {
+		t.Errorf("%d valid and %d invalid tests ran", valid, invalid)
+	}
+}
+
+// TestWycheproofCBC covers the cipher of the libsignal suite with its padding.
+func TestWycheproofCBC(t *testing.T) {
+	var file struct {
+		TestGroups []struct {
+			KeySize int
+			Tests   []struct {
+				TcID   int
+				Result string
+				Key    testvectors.Hex
+				IV     testvectors.Hex
+				Msg    testvectors.Hex
+				CT     testvectors.Hex
+			}
+		}
+	}
+	testvectors.Wycheproof(t, "aes_cbc_pkcs5_test.json", &file)
+	valid, invalid := 0, 0
+	for _, group := range file.TestGroups {
+		if group.KeySize != 256 {
+			continue
+		}
+		for _, c := range group.Tests {
+			keys := libsignalMessageKeys{slices.Concat(c.Key, make([]byte, 32), c.IV)}
+			got, ok := keys.decrypt(c.CT)
+			if c.Result != "valid" {
+				invalid++
+				if ok || got != nil {
+					t.Errorf("%d decrypts", c.TcID)
+				}
+				continue
+			}
+			valid++
+			if !ok || !bytes.Equal(got, c.Msg) {
+				t.Errorf("%d: %x, %v", c.TcID, got, ok)
+			}
+			if got := keys.encrypt(c.Msg); !bytes.Equal(got, c.CT) {
+				t.Errorf("%d: encrypted %x, want %x", c.TcID, got, c.CT)
+			}
+		}
+	}
+	if valid == 0 || invalid == 0 {
+		t.Errorf("%d valid and %d invalid tests ran", valid, invalid)
+	}
+}
