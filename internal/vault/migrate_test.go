@@ -128,11 +128,11 @@ func TestSteps(t *testing.T) {
 	}
 	vault.SetMigrations(with("0002_works.sql", "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);"))
 	for range 2 {
-		db, err := vault.Open(t.Context(), db.Dir(), password, fast)
+		again, err := vault.Open(t.Context(), db.Dir(), password, fast)
 		if err != nil {
 			t.Fatal(err)
 		}
-		view(t, db, func(tx *vault.Tx) error {
+		view(t, again, func(tx *vault.Tx) error {
 			var n int
 			err := tx.Scan(`SELECT count(*) FROM more`, nil, &n)
 			if n != 1 {
@@ -140,10 +140,10 @@ func TestSteps(t *testing.T) {
 			}
 			return err
 		})
-		if got := get(t, db); got != "kept" {
+		if got := get(t, again); got != "kept" {
 			t.Errorf("the setting is %q", got)
 		}
-		if err := db.Close(); err != nil {
+		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,7 +22,7 @@ func send(tx *vault.Tx, chat vault.ChatID, peer, text string) (vault.Message, va
 	return m, job, err
 }
 
-func stateOf(tx *vault.Tx, t *testing.T, id vault.MessageID) vault.State {
+func stateOf(t *testing.T, tx *vault.Tx, id vault.MessageID) vault.State {
 	t.Helper()
 	m, err := tx.Message(id)
 	if err != nil {
@@ -101,7 +101,7 @@ func TestSending(t *testing.T) {
 		update(t, db, func(tx *vault.Tx) error { return tx.MarkSent(id) })
 	}
 	view(t, db, func(tx *vault.Tx) error {
-		if got := stateOf(tx, t, m.ID); got != vault.Delivered {
+		if got := stateOf(t, tx, m.ID); got != vault.Delivered {
 			t.Errorf("the state is %s, want delivered", got)
 		}
 		if got, err := tx.Sealed(id); err != nil || len(got) != 0 {
@@ -147,7 +147,7 @@ func TestAdvance(t *testing.T) {
 			if changed != test.changes {
 				t.Errorf("to %s: changed %v, want %v", test.to, changed, test.changes)
 			}
-			if got := stateOf(tx, t, m.ID); got != test.becomes {
+			if got := stateOf(t, tx, m.ID); got != test.becomes {
 				t.Errorf("to %s: it is %s, want %s", test.to, got, test.becomes)
 			}
 			return err
@@ -258,7 +258,7 @@ func TestLanes(t *testing.T) {
 		view(t, db, func(tx *vault.Tx) error {
 			var got []vault.State
 			for _, id := range messages {
-				got = append(got, stateOf(tx, t, id))
+				got = append(got, stateOf(t, tx, id))
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("states (-want +got):\n%s", diff)
@@ -343,10 +343,10 @@ func TestMoveContact(t *testing.T) {
 		if c.Verified || c.KeyChanged() || c.AccountKey != nil || c.TopicOut.ID != nil || c.Chat != chat || c.Username != "bob" {
 			t.Errorf("the contact is %+v", c)
 		}
-		if got := stateOf(tx, t, encrypted.ID); got != vault.Failed {
+		if got := stateOf(t, tx, encrypted.ID); got != vault.Failed {
 			t.Errorf("what was encrypted for the old account is %s, want failed", got)
 		}
-		if got := stateOf(tx, t, plain.ID); got != vault.Queued {
+		if got := stateOf(t, tx, plain.ID); got != vault.Queued {
 			t.Errorf("what was not encrypted is %s, want queued", got)
 		}
 		jobs, err := tx.DueJobs(10)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/internal/vault"
 )
 
@@ -46,7 +47,7 @@ func needStrace(t *testing.T) {
 // and at later ones around the moving of the log into the database.
 func TestKilledAtSystemCalls(t *testing.T) {
 	needStrace(t)
-	r := seeded(t)
+	r := testrand.New(t)
 	db, chat := create(t)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -58,11 +59,11 @@ func TestKilledAtSystemCalls(t *testing.T) {
 		for _, line := range killedAt(t, call, n, "writer", db.Dir(), strconv.Itoa(stored+1)) {
 			reported, _ = strconv.Atoi(line)
 		}
-		db, err := vault.Open(t.Context(), db.Dir(), password, fast)
+		again, err := vault.Open(t.Context(), db.Dir(), password, fast)
 		if err != nil {
 			t.Fatalf("killed at %s %d: %v", call, n, err)
 		}
-		view(t, db, func(tx *vault.Tx) error {
+		view(t, again, func(tx *vault.Tx) error {
 			page, err := tx.Newest(chat, 100000)
 			if stored = len(page); stored != reported && stored != reported+1 {
 				t.Errorf("killed at %s %d: %d messages were reported, %d are stored", call, n, reported, stored)
@@ -76,10 +77,10 @@ func TestKilledAtSystemCalls(t *testing.T) {
 			}
 			return err
 		})
-		if err := db.Check(t.Context()); err != nil {
+		if err := again.Check(t.Context()); err != nil {
 			t.Errorf("killed at %s %d: %v", call, n, err)
 		}
-		if err := db.Close(); err != nil {
+		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,21 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/internal/vault"
 )
-
-// seeded returns a random source and logs its seed; CHATE2E_SEED repeats one.
-func seeded(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := rand.Uint64()
-	if s := os.Getenv("CHATE2E_SEED"); s != "" {
-		if _, err := fmt.Sscan(s, &seed); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("CHATE2E_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // fill adds n messages from bob, numbered from first.
 func fill(tb testing.TB, db *vault.DB, chat vault.ChatID, first, n int) {
@@ -110,7 +97,7 @@ func write(t *testing.T, path string, data []byte) {
 // TestEveryPage flips one bit in each page: every flip is found, and what is read
 // in spite of it is right.
 func TestEveryPage(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	dir, chat, want := sample(t)
 	path := filepath.Join(dir, vault.DatabaseName)
 	good, err := os.ReadFile(path)
@@ -224,7 +211,7 @@ func TestTruncatedDatabase(t *testing.T) {
 // may take the last commits back, as an older copy of the file would, but never
 // shows anything wrong.
 func TestTamperedLog(t *testing.T) {
-	r := seeded(t)
+	r := testrand.New(t)
 	db, chat := create(t)
 	if err := db.Checkpoint(t.Context()); err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestUpdateWaits(t *testing.T) {
 			t.Errorf("Update with a cancelled context: %v", err)
 		}
 		// A reader does not wait for the writer.
-		return db.View(t.Context(), func(*vault.Tx) error { return nil })
+		return db.View(t.Context(), func(*vault.Tx) error { return nil }) //nolint:contextcheck // the other one is cancelled
 	})
 }
 
