@@ -59,6 +59,7 @@ func childWriter(args []string) error {
 // it had reported as committed is there, whole, and nothing else but perhaps the
 // one transaction it was in.
 func TestKilledWriter(t *testing.T) {
+	t.Parallel()
 	r := testrand.New(t)
 	db, chat := create(t)
 	if err := db.Close(); err != nil {
@@ -143,6 +144,7 @@ func childPasswordChanger(args []string) error {
 // TestKilledPasswordChange kills a process that changes the password: the last
 // one it reported opens the profile, or the one it was changing to.
 func TestKilledPasswordChange(t *testing.T) {
+	t.Parallel()
 	r := testrand.New(t)
 	db, _ := create(t)
 	if err := db.ChangePassword(t.Context(), password, changed(password, 0)); err != nil {

@@ -63,7 +63,6 @@ func (c Cost) cost() cost { return cost{c.Passes, c.Memory, c.Lanes} }
 func exported(c cost) Cost { return Cost{c.passes, c.memory, c.lanes} }
 
 func Floor() Cost { return exported(floor) }
-func Tune() Cost  { return exported(tune()) }
 
 // NewKeyFile makes a key file with new keys.
 func NewKeyFile(password []byte, c Cost) ([]byte, error) {

@@ -46,6 +46,7 @@ func needStrace(t *testing.T) {
 // TestKilledAtSystemCalls kills the writer at each of its first writes and syncs,
 // and at later ones around the moving of the log into the database.
 func TestKilledAtSystemCalls(t *testing.T) {
+	t.Parallel()
 	needStrace(t)
 	r := testrand.New(t)
 	db, chat := create(t)
@@ -99,6 +100,7 @@ func TestKilledAtSystemCalls(t *testing.T) {
 // TestPasswordChangeKilledAtSystemCalls kills a password change at each step of
 // writing the key file.
 func TestPasswordChangeKilledAtSystemCalls(t *testing.T) {
+	t.Parallel()
 	needStrace(t)
 	db, _ := create(t)
 	if err := db.ChangePassword(t.Context(), password, changed(password, 0)); err != nil {

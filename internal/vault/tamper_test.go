@@ -97,6 +97,7 @@ func write(t *testing.T, path string, data []byte) {
 // TestEveryPage flips one bit in each page: every flip is found, and what is read
 // in spite of it is right.
 func TestEveryPage(t *testing.T) {
+	t.Parallel()
 	r := testrand.New(t)
 	dir, chat, want := sample(t)
 	path := filepath.Join(dir, vault.DatabaseName)
@@ -211,6 +212,7 @@ func TestTruncatedDatabase(t *testing.T) {
 // may take the last commits back, as an older copy of the file would, but never
 // shows anything wrong.
 func TestTamperedLog(t *testing.T) {
+	t.Parallel()
 	r := testrand.New(t)
 	db, chat := create(t)
 	if err := db.Checkpoint(t.Context()); err != nil {

@@ -75,6 +75,7 @@ func TestUpdateWaits(t *testing.T) {
 // TestConcurrent lets readers look on while one writer works: each look sees the
 // state after some whole transaction, and never an older one than before.
 func TestConcurrent(t *testing.T) {
+	t.Parallel()
 	db, chat := create(t)
 	const commits, perCommit = 60, 5
 	var readers sync.WaitGroup
