@@ -154,7 +154,7 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_seq ON messages (stream, seq) WHERE seq > 0;
 CREATE INDEX messages_page ON messages (chat, place, seq);
-CREATE UNIQUE INDEX messages_waited ON messages (shown) WHERE shown <> id;
+CREATE UNIQUE INDEX messages_arrival ON messages (shown) WHERE shown IS NOT NULL AND out = 0;
 CREATE INDEX messages_waiting ON messages (stream, seq) WHERE shown IS NULL;
 CREATE INDEX messages_unread ON messages (chat, place, seq) WHERE unread = 1;
 
