@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -622,4 +623,68 @@ func TestMessageID(t *testing.T) {
 			t.Errorf("%.40q is read as an ID", bad)
 		}
 	}
+}
+
+// TestPlans: no statement of daily use reads a large table from end to end.
+func TestPlans(t *testing.T) {
+	db, chat := create(t)
+	update(t, db, func(tx *vault.Tx) error {
+		var m vault.Message
+		for _, do := range []func() error{
+			func() (err error) { m, _, err = send(tx, chat, bob.User, "x"); return err },
+			func() error { return receive(tx, chat, bob, 3, "in", []byte("record"), []byte("envelope")) },
+			func() error { return receive(tx, chat, bob, 2, "in", []byte("record"), []byte("another")) },
+			func() error { return tx.ShowMissing(tx.Now) },
+			func() error { return receive(tx, chat, bob, 1, "in", []byte("record"), []byte("late")) },
+			func() error { return tx.MarkSeenMessage(vault.NewMessageID()) },
+			func() error { _, err := tx.Advance(chat, m.ID, vault.Sent); return err },
+			func() error { _, err := tx.Before(chat, m.ID, 9); return err },
+			func() error { _, err := tx.After(chat, m.ID, 9); return err },
+			func() error { _, err := tx.Around(chat, m.ID, 9); return err },
+			func() error { _, err := tx.FirstUnread(chat); return err },
+			func() error { _, err := tx.MarkRead(chat, m.ID); return err },
+			func() error { _, err := tx.MessageByClientID("x"); return ignoreNotFound(err) },
+			func() error { _, err := tx.Chats(); return err },
+			func() error { _, err := tx.Arrivals(9); return err },
+			func() error { _, err := tx.Missing(chat); return err },
+			func() error { _, _, err := tx.OldestHole(); return err },
+			func() error { _, err := tx.Search("in", 9); return err },
+			func() error { _, err := tx.SearchChat(chat, "in", 9); return err },
+			func() error { _, err := tx.DueJobs(9); return err },
+			func() error { return tx.Hold(bob.User, "reason") },
+			func() error { return tx.Release(bob.User) },
+			func() error { _, err := tx.DeleteMessages(m.ID); return err },
+			func() error { return tx.ClearChat(chat) },
+			func() error { _, err := tx.News(); return err },
+		} {
+			if err := do(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	plans, err := db.Plans(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plans) < 40 {
+		t.Errorf("%d statements only", len(plans))
+	}
+	large := []string{"m", "messages", "s", "streams", "records", "seen_envelopes", "seen_messages"} // tables and their short names
+	for query, steps := range plans {
+		for _, step := range steps {
+			table, scans := strings.CutPrefix(step, "SCAN ")
+			table, _, _ = strings.Cut(table, " ")
+			if scans && slices.Contains(large, table) {
+				t.Errorf("%s in\n%s", step, query)
+			}
+		}
+	}
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil
+	}
+	return err
 }
