@@ -92,8 +92,10 @@ func plant(t *testing.T, db *vault.DB) []string {
 			Device: 1, AccountKey: []byte("canary-account-key"), SealedAccount: []byte("canary-sealed-account"),
 			Identity: secret.NewBox([]byte("canary-identity-key")),
 		}))
-		c, err := tx.PutContact(vault.Contact{User: user("canarycontact"), DisplayName: "canary-contact-name 金丝雀联系人", State: vault.Accepted,
-			TopicOut: vault.Topic{ID: []byte("canary-topic-out"), Key: []byte("canary-topic-key")}})
+		c, err := tx.PutContact(vault.Contact{
+			User: user("canarycontact"), DisplayName: "canary-contact-name 金丝雀联系人", State: vault.Accepted,
+			TopicOut: vault.Topic{ID: []byte("canary-topic-out"), Key: []byte("canary-topic-key")},
+		})
 		must(err)
 		m, err := tx.AddMessage(vault.Message{Chat: c.Chat, Out: true, Kind: "text", Text: "canary-message-text 金丝雀消息正文", ClientID: "canary-client-id", Detail: []byte("canary-detail")})
 		must(err)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/internal/vault"
 )
 
@@ -58,7 +59,8 @@ func childWriter(args []string) error {
 // it had reported as committed is there, whole, and nothing else but perhaps the
 // one transaction it was in.
 func TestKilledWriter(t *testing.T) {
-	r := seeded(t)
+	t.Parallel()
+	r := testrand.New(t)
 	db, chat := create(t)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
@@ -78,11 +80,11 @@ func TestKilledWriter(t *testing.T) {
 			reported, _ = strconv.Atoi(line)
 		}
 
-		db, err := vault.Open(t.Context(), db.Dir(), password, fast)
+		again, err := vault.Open(t.Context(), db.Dir(), password, fast)
 		if err != nil {
 			t.Fatal(err)
 		}
-		view(t, db, func(tx *vault.Tx) error {
+		view(t, again, func(tx *vault.Tx) error {
 			page, err := tx.Newest(chat, 100000)
 			if err != nil {
 				return err
@@ -108,10 +110,10 @@ func TestKilledWriter(t *testing.T) {
 			}
 			return err
 		})
-		if err := db.Check(t.Context()); err != nil {
+		if err := again.Check(t.Context()); err != nil {
 			t.Errorf("Check: %v", err)
 		}
-		if err := db.Close(); err != nil {
+		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,7 +144,8 @@ func childPasswordChanger(args []string) error {
 // TestKilledPasswordChange kills a process that changes the password: the last
 // one it reported opens the profile, or the one it was changing to.
 func TestKilledPasswordChange(t *testing.T) {
-	r := seeded(t)
+	t.Parallel()
+	r := testrand.New(t)
 	db, _ := create(t)
 	if err := db.ChangePassword(t.Context(), password, changed(password, 0)); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ var diskNumber atomic.Uint64
 // header, which switches the page checksums on, is readable from the first read.
 func newDisk(key secret.Key) *disk {
 	d := &disk{VFS: systemDisk, name: fmt.Sprintf("chate2e-vault-%d", diskNumber.Add(1))}
-	vfs.Register(d.name, adiantum.Wrap(d, blockCipher{key}))
+	vfs.Register(d.name, logBuffers{adiantum.Wrap(d, blockCipher{key})})
 	return d
 }
 
@@ -149,14 +149,15 @@ func (f *diskFile) Sync(flags vfs.SyncFlag) error {
 
 // The optional methods that the operating system's files have.
 
-func (f *diskFile) Unwrap() vfs.File                { return f.File }
-func (f *diskFile) SharedMemory() vfs.SharedMemory  { return vfsutil.WrapSharedMemory(f.File) }
-func (f *diskFile) LockState() vfs.LockLevel        { return vfsutil.WrapLockState(f.File) }
-func (f *diskFile) HasMoved() (bool, error)         { return vfsutil.WrapHasMoved(f.File) }
-func (f *diskFile) SizeHint(size int64) error       { return vfsutil.WrapSizeHint(f.File, size) }
-func (f *diskFile) PersistWAL() bool                { return vfsutil.WrapPersistWAL(f.File) }
-func (f *diskFile) SetPersistWAL(keep bool)         { vfsutil.WrapSetPersistWAL(f.File, keep) }
-func (f *diskFile) PowersafeOverwrite() bool        { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *diskFile) Unwrap() vfs.File               { return f.File }
+func (f *diskFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f *diskFile) LockState() vfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f *diskFile) HasMoved() (bool, error)        { return vfsutil.WrapHasMoved(f.File) }
+func (f *diskFile) SizeHint(size int64) error      { return vfsutil.WrapSizeHint(f.File, size) }
+func (f *diskFile) PersistWAL() bool               { return vfsutil.WrapPersistWAL(f.File) }
+func (f *diskFile) SetPersistWAL(keep bool)        { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *diskFile) PowersafeOverwrite() bool       { return vfsutil.WrapPowersafeOverwrite(f.File) }
+
 func (f *diskFile) SetPowersafeOverwrite(safe bool) { vfsutil.WrapSetPowersafeOverwrite(f.File, safe) }
 
 // blockCipher gives every file of a vault Adiantum (XChaCha12, AES-256) under

@@ -18,7 +18,9 @@ import (
 type failingDisk struct {
 	vfs.VFS
 	fault atomic.Pointer[fault]
-	after atomic.Int64 // writes and syncs tried since the fault struck
+	after atomic.Int64 // writes and syncs tried since it was set to 0
+
+	logSyncs atomic.Int64 // of the write-ahead log
 }
 
 // fault is an error of one operation on files whose name ends in suffix.
@@ -72,6 +74,9 @@ func (f *failingFile) WriteAt(p []byte, off int64) (int, error) {
 func (f *failingFile) Sync(flags vfs.SyncFlag) error {
 	if err := f.strike("sync"); err != nil {
 		return err
+	}
+	if strings.HasSuffix(f.name, "-wal") {
+		f.disk.logSyncs.Add(1)
 	}
 	return f.File.Sync(flags)
 }
@@ -213,4 +218,22 @@ func TestFailedRead(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestDurable: Update returns only after the write-ahead log was synced, and a
+// View syncs nothing.
+func TestDurable(t *testing.T) {
+	db, disk := createOnFailing(t)
+	for range 3 {
+		before := disk.logSyncs.Load()
+		set(t, db, "2")
+		if disk.logSyncs.Load() == before {
+			t.Error("Update returned without a sync of the log")
+		}
+		before = disk.logSyncs.Load()
+		get(t, db)
+		if disk.logSyncs.Load() != before {
+			t.Error("View synced the log")
+		}
+	}
 }

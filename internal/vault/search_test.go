@@ -12,20 +12,17 @@ import (
 	"github.com/chate2e/chate2e/internal/vault"
 )
 
-// addTexts adds messages of our own and returns their IDs.
-func addTexts(tb testing.TB, db *vault.DB, chat vault.ChatID, texts ...string) (ids []vault.MessageID) {
+// addTexts adds messages of our own.
+func addTexts(tb testing.TB, db *vault.DB, chat vault.ChatID, texts ...string) {
 	tb.Helper()
 	update(tb, db, func(tx *vault.Tx) error {
 		for _, text := range texts {
-			m, err := tx.AddMessage(vault.Message{Chat: chat, Out: true, Kind: "text", Text: text})
-			if err != nil {
+			if _, err := tx.AddMessage(vault.Message{Chat: chat, Out: true, Kind: "text", Text: text}); err != nil {
 				return err
 			}
-			ids = append(ids, m.ID)
 		}
 		return nil
 	})
-	return ids
 }
 
 func find(tb testing.TB, db *vault.DB, query string) (found []string) {

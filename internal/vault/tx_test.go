@@ -68,13 +68,14 @@ func TestUpdateWaits(t *testing.T) {
 			t.Errorf("Update with a cancelled context: %v", err)
 		}
 		// A reader does not wait for the writer.
-		return db.View(t.Context(), func(*vault.Tx) error { return nil })
+		return db.View(t.Context(), func(*vault.Tx) error { return nil }) //nolint:contextcheck // the other one is cancelled
 	})
 }
 
 // TestConcurrent lets readers look on while one writer works: each look sees the
 // state after some whole transaction, and never an older one than before.
 func TestConcurrent(t *testing.T) {
+	t.Parallel()
 	db, chat := create(t)
 	const commits, perCommit = 60, 5
 	var readers sync.WaitGroup

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -342,20 +341,14 @@ func (db *DB) Check(ctx context.Context) error {
 		return err
 	}
 	defer db.giveBack(&db.writer, c)
-	tx, err := db.begin(c, `BEGIN`)
-	if err != nil {
-		return err
-	}
-	defer tx.end() // the check of the index is written like a change, but changes nothing
-	faults, err := list(tx, func(row scanner) (fault string, err error) {
-		err = row.Scan(&fault)
-		return fault, err
-	}, `PRAGMA integrity_check(1)`)
-	if err == nil && !slices.Equal(faults, []string{"ok"}) {
-		err = fmt.Errorf("%w: %s", ErrDamaged, faults)
+	var fault string
+	err = c.c.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&fault)
+	if err == nil && fault != "ok" {
+		err = fmt.Errorf("%w: %s", ErrDamaged, fault)
 	}
 	if err == nil {
-		_, err = tx.exec(`INSERT INTO words (words, rank) VALUES ('integrity-check', 1)`)
+		// It is written like a change, and changes nothing.
+		_, err = c.c.ExecContext(ctx, `INSERT INTO words (words, rank) VALUES ('integrity-check', 1)`)
 	}
 	return db.judge(err)
 }
