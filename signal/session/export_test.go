@@ -86,3 +86,12 @@ func SealPadded(r *Record, padded []byte) []byte {
 	b = r.suite.cipher.(libsignalCipher).encodeMessage(h, b)
 	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
 }
+
+// RatchetStates returns the encoded ratchet state of each session.
+func RatchetStates(r *Record) [][]byte {
+	var all [][]byte
+	for _, s := range r.sessions {
+		all = append(all, s.ratchet.Append(nil))
+	}
+	return all
+}
