@@ -1,12 +1,9 @@
 package main
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -142,41 +139,6 @@ func TestStory(t *testing.T) {
 	bob.fails(exitError, "no_profile", "whoami")
 	next.one("contacts", "remove", "bob")
 	next.fails(exitError, "not_found", "contacts", "add", "bob")
-}
-
-// Folders are 0700 and files 0600 whatever the umask.
-func TestModes(t *testing.T) {
-	old := syscall.Umask(0)
-	defer syscall.Umask(old)
-	server := startServer(t)
-	home := filepath.Join(t.TempDir(), "home")
-	alice := newUser(t, home, "alice", server.url(), "alice's password")
-	alice.one("register", "alice")
-	daemon := alice.daemon()
-	err := filepath.WalkDir(home, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		want := os.FileMode(0o600)
-		if entry.IsDir() {
-			want = 0o700
-		}
-		if err == nil && info.Mode().Perm() != want {
-			t.Errorf("%s has mode %o, want %o", path, info.Mode().Perm(), want)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	for _, name := range []string{"cmdline", "environ"} {
-		data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(daemon.cmd.Process.Pid), name))
-		if err == nil && strings.Contains(string(data), "alice's password") {
-			t.Errorf("the password is in %s", name)
-		}
-	}
-	equal(t, "exit", daemon.end(t), 0)
 }
 
 // Messages wait while the relay is away, and a retry with the same client ID is
@@ -323,8 +285,13 @@ func TestDemo(t *testing.T) {
 			if entries, _ := os.ReadDir(u.home); len(entries) != 0 {
 				t.Errorf("left behind: %v", entries)
 			}
-			sum := u.one("demo", "--lang", lang)
-			equal(t, "found", sum["plaintext_found"], 0)
 		})
 	}
+	t.Run("json", func(t *testing.T) {
+		t.Parallel()
+		u := &user{t: t, home: t.TempDir(), profile: "unused", server: "http://unused", logs: new(lockedBuffer)}
+		sum := u.one("demo")
+		equal(t, "texts found at the relay", sum["plaintext_found"], 0)
+		equal(t, "messages", sum["messages"], 5)
+	})
 }

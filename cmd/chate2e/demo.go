@@ -81,8 +81,12 @@ func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
 		defer func() { err = errors.Join(err, a.leave()) }()
 	}
 	sum, err = d.play(ctx)
-	if err != nil && context.Cause(ctx) != nil {
+	switch {
+	case err == nil:
+	case context.Cause(ctx) != nil:
 		err = context.Cause(ctx) // why, not what it led to
+	case errors.Is(err, &client.Error{Code: client.CodeUnreachable}):
+		err = &client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err}
 	}
 	return sum, err
 }
@@ -467,7 +471,7 @@ func (d *demo) search() (found int, err error) {
 // late says why something did not come.
 func (d *demo) late(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return &client.Error{Code: client.CodeUnreachable, Message: d.slow}
+		return &client.Error{Code: client.CodeUnreachable, Message: d.stopped}
 	}
 	return err
 }

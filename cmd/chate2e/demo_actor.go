@@ -12,8 +12,9 @@ import (
 	"github.com/chate2e/chate2e/internal/client"
 )
 
-// patience is how long the demo waits for what should come at once.
-const patience = 10 * time.Second
+// patience is how long the demo waits for what should come at once: much longer
+// than even a busy computer takes. That the relay has ended is known sooner.
+const patience = 30 * time.Second
 
 // actor is a person with an engine.
 type actor struct {

@@ -43,7 +43,7 @@ type script struct {
 
 	texts [5]string // that Alice and Bob say
 
-	stopped, slow, wrong string
+	stopped, wrong string
 }
 
 // The languages of the demo.
@@ -169,8 +169,7 @@ var english = script{
 		"I am back, and nothing was lost.",
 	},
 
-	stopped: "the relay is gone: the conversation cannot go on",
-	slow:    "the relay does not answer: the conversation cannot go on",
+	stopped: "the relay does not answer any more: the conversation cannot go on",
 	wrong:   "the two sides do not agree: %s",
 }
 
@@ -269,7 +268,6 @@ var chinese = script{
 		"我回来了，什么都没有丢。",
 	},
 
-	stopped: "中继服务器已停止：对话无法继续",
-	slow:    "中继服务器没有响应：对话无法继续",
+	stopped: "中继服务器不再响应：对话无法继续",
 	wrong:   "双方不一致：%s",
 }

@@ -8,6 +8,7 @@ import (
 // ContactState says how far two people know each other.
 type ContactState string
 
+// The states.
 const (
 	Requested ContactState = "requested" // we asked
 	Incoming  ContactState = "incoming"  // they asked, or wrote first

@@ -38,7 +38,7 @@ var diskNumber atomic.Uint64
 // header, which switches the page checksums on, is readable from the first read.
 func newDisk(key secret.Key) *disk {
 	d := &disk{VFS: systemDisk, name: fmt.Sprintf("chate2e-vault-%d", diskNumber.Add(1))}
-	vfs.Register(d.name, adiantum.Wrap(d, blockCipher{key}))
+	vfs.Register(d.name, logBuffers{adiantum.Wrap(d, blockCipher{key})})
 	return d
 }
 
@@ -59,9 +59,13 @@ func (d *disk) fail(err error) { d.failure.CompareAndSwap(nil, &err) }
 // watch records err if it means that the disk can no longer be trusted. A full
 // disk can: SQLite rolls the transaction back.
 func (d *disk) watch(err error) error {
-	if err != nil && !isDiskFull(err) {
-		d.fail(err)
+	if err == nil {
+		return nil
 	}
+	if isDiskFull(err) {
+		return vfs.SystemError(err, sqlite3.FULL)
+	}
+	d.fail(err)
 	return err
 }
 
@@ -85,7 +89,7 @@ func (d *disk) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, v
 	if err != nil {
 		return nil, flags, err
 	}
-	return &diskFile{File: file, disk: d}, flags, nil
+	return &diskFile{File: file, disk: d, main: flags&vfs.OPEN_MAIN_DB != 0}, flags, nil
 }
 
 func createPrivate(path string) error {
@@ -100,14 +104,21 @@ func createPrivate(path string) error {
 type diskFile struct {
 	vfs.File
 	disk *disk
+	main bool // the database itself, not its log
 }
 
+// ReadAt is asked for whole blocks. SQLite takes what is missing at the end of a
+// file for zeros; in the database a part of a block is damage.
 func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.File.ReadAt(p, off)
-	if err != nil && !errors.Is(err, io.EOF) {
-		f.disk.fail(err)
+	switch {
+	case err == nil || !errors.Is(err, io.EOF):
+		return n, f.disk.watch(err)
+	case f.main && n > 0:
+		return 0, sqlite3.IOERR_DATA
+	default:
+		return n, err
 	}
-	return n, err
 }
 
 func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
@@ -138,14 +149,15 @@ func (f *diskFile) Sync(flags vfs.SyncFlag) error {
 
 // The optional methods that the operating system's files have.
 
-func (f *diskFile) Unwrap() vfs.File                { return f.File }
-func (f *diskFile) SharedMemory() vfs.SharedMemory  { return vfsutil.WrapSharedMemory(f.File) }
-func (f *diskFile) LockState() vfs.LockLevel        { return vfsutil.WrapLockState(f.File) }
-func (f *diskFile) HasMoved() (bool, error)         { return vfsutil.WrapHasMoved(f.File) }
-func (f *diskFile) SizeHint(size int64) error       { return vfsutil.WrapSizeHint(f.File, size) }
-func (f *diskFile) PersistWAL() bool                { return vfsutil.WrapPersistWAL(f.File) }
-func (f *diskFile) SetPersistWAL(keep bool)         { vfsutil.WrapSetPersistWAL(f.File, keep) }
-func (f *diskFile) PowersafeOverwrite() bool        { return vfsutil.WrapPowersafeOverwrite(f.File) }
+func (f *diskFile) Unwrap() vfs.File               { return f.File }
+func (f *diskFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f *diskFile) LockState() vfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f *diskFile) HasMoved() (bool, error)        { return vfsutil.WrapHasMoved(f.File) }
+func (f *diskFile) SizeHint(size int64) error      { return vfsutil.WrapSizeHint(f.File, size) }
+func (f *diskFile) PersistWAL() bool               { return vfsutil.WrapPersistWAL(f.File) }
+func (f *diskFile) SetPersistWAL(keep bool)        { vfsutil.WrapSetPersistWAL(f.File, keep) }
+func (f *diskFile) PowersafeOverwrite() bool       { return vfsutil.WrapPowersafeOverwrite(f.File) }
+
 func (f *diskFile) SetPowersafeOverwrite(safe bool) { vfsutil.WrapSetPowersafeOverwrite(f.File, safe) }
 
 // blockCipher gives every file of a vault Adiantum (XChaCha12, AES-256) under

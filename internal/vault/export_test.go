@@ -2,8 +2,12 @@ package vault
 
 import (
 	"context"
+	"encoding/binary"
 	"io/fs"
+	"os"
+	"path/filepath"
 
+	"github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
@@ -60,7 +64,6 @@ func (c Cost) cost() cost { return cost{c.Passes, c.Memory, c.Lanes} }
 func exported(c cost) Cost { return Cost{c.passes, c.memory, c.lanes} }
 
 func Floor() Cost { return exported(floor) }
-func Tune() Cost  { return exported(tune()) }
 
 // NewKeyFile makes a key file with new keys.
 func NewKeyFile(password []byte, c Cost) ([]byte, error) {
@@ -105,3 +108,57 @@ func Tokenize(text string) (all []Token) {
 func MatchExpression(query string) string { return matchExpression(parseQuery(query)) }
 
 func Snippet(text, query string) (string, []Mark) { return snippet(text, parseQuery(query)) }
+
+// Decrypted returns the blocks of a database file, or of its write-ahead log, as
+// SQLite sees them.
+func Decrypted(dir, name string, password []byte) ([]byte, error) {
+	file, err := readKeyFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	k, err := unlockKeys(file, password, testCost)
+	if err != nil {
+		return nil, err
+	}
+	key, err := k.database()
+	if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	const block = 4096
+	c := blockCipher{}.HBSH(key.Bytes())
+	for at := 0; at+block <= len(data); at += block {
+		c.Decrypt(data[at:at+block], binary.LittleEndian.AppendUint64(nil, uint64(at)))
+	}
+	return data, nil
+}
+
+// Plans returns how SQLite runs each statement that the writing connection has
+// prepared so far.
+func (db *DB) Plans(ctx context.Context) (map[string][]string, error) {
+	c, err := db.borrow(ctx, &db.writer)
+	if err != nil {
+		return nil, err
+	}
+	defer db.giveBack(&db.writer, c)
+	plans := map[string][]string{}
+	for query := range c.stmts {
+		err := c.c.Raw(func(dc any) error {
+			s, _, err := dc.(driver.Conn).Raw().Prepare("EXPLAIN QUERY PLAN " + query)
+			if err != nil {
+				return err
+			}
+			for s.Step() {
+				plans[query] = append(plans[query], s.ColumnText(3))
+			}
+			return s.Close()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return plans, nil
+}

@@ -44,6 +44,7 @@ type ChatID int64
 // [Delivered] and nothing else.
 type State string
 
+// The states.
 const (
 	Queued    State = "queued"    // accepted: it is in the outbox
 	Sent      State = "sent"      // the relay says it has it

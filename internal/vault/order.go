@@ -236,7 +236,7 @@ func (tx *Tx) insert(m Message, s stream, where position) (arrival int64, err er
 	}
 	place := ticket
 	if where.filled {
-		err := tx.row(`SELECT place FROM messages WHERE stream = ? AND seq > ? ORDER BY seq LIMIT 1`,
+		err := tx.row(`SELECT place FROM messages WHERE stream = ? AND seq > ? AND seq > 0 ORDER BY seq LIMIT 1`,
 			args(s.id, m.Seq), &place)
 		if err != nil && !errors.Is(err, ErrNotFound) { // all later ones may have been deleted
 			return 0, err

@@ -254,6 +254,7 @@ func TestDuplicates(t *testing.T) {
 // every step what the screen shows: one device's messages in the order of their
 // numbers, every hole marked by its size, nothing twice, nothing moved.
 func TestOrderProperty(t *testing.T) {
+	t.Parallel()
 	db, chat := create(t)
 	rapid.Check(t, func(t *rapid.T) {
 		// One vault serves all runs: every run has a conversation of its own.

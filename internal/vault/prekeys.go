@@ -10,6 +10,7 @@ import (
 // PreKeyKind says what a prekey is for. The numbers are stored.
 type PreKeyKind uint8
 
+// The kinds.
 const (
 	SignedPreKey     PreKeyKind = 1
 	OneTimePreKey    PreKeyKind = 2
@@ -37,7 +38,7 @@ func (tx *Tx) PutPreKeys(keys ...PreKey) error {
 	for _, k := range keys {
 		if _, err := tx.exec(`
 			INSERT INTO prekeys (kind, id, record, created_at, published_at, erase_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			k.Kind, k.ID, reveal(k.Record), stamp(k.CreatedAt), stamp(k.PublishedAt), stamp(k.EraseAt)); err != nil {
+			k.Kind, stored(k.ID), reveal(k.Record), stamp(k.CreatedAt), stamp(k.PublishedAt), stamp(k.EraseAt)); err != nil {
 			return err
 		}
 	}
@@ -58,7 +59,7 @@ func scanPreKey(row scanner) (PreKey, error) {
 func (tx *Tx) PreKeys(refs ...PreKeyRef) ([]PreKey, error) {
 	var found []PreKey
 	for _, ref := range refs {
-		one, err := list(tx, scanPreKey, selectPreKey+`WHERE kind = ? AND id = ?`, ref.Kind, int64(ref.ID))
+		one, err := list(tx, scanPreKey, selectPreKey+`WHERE kind = ? AND id = ?`, ref.Kind, stored(ref.ID))
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +90,7 @@ func (tx *Tx) UnpublishedPreKeys() ([]PreKey, error) {
 func (tx *Tx) MarkPublished(refs ...PreKeyRef) error {
 	for _, ref := range refs {
 		if _, err := tx.exec(`UPDATE prekeys SET published_at = ? WHERE kind = ? AND id = ?`,
-			stamp(tx.Now), ref.Kind, int64(ref.ID)); err != nil {
+			stamp(tx.Now), ref.Kind, stored(ref.ID)); err != nil {
 			return err
 		}
 	}
@@ -100,7 +101,7 @@ func (tx *Tx) MarkPublished(refs ...PreKeyRef) error {
 // no error.
 func (tx *Tx) DeletePreKeys(refs ...PreKeyRef) error {
 	for _, ref := range refs {
-		if _, err := tx.exec(`DELETE FROM prekeys WHERE kind = ? AND id = ?`, ref.Kind, int64(ref.ID)); err != nil {
+		if _, err := tx.exec(`DELETE FROM prekeys WHERE kind = ? AND id = ?`, ref.Kind, stored(ref.ID)); err != nil {
 			return err
 		}
 	}
@@ -123,7 +124,7 @@ func (tx *Tx) NoteLastResort(id uint64, baseKey []byte) error {
 	if err := tx.row(`
 		SELECT EXISTS (SELECT 1 FROM last_resort_uses WHERE id = ?1 AND base_key = ?2),
 			EXISTS (SELECT 1 FROM prekeys WHERE kind = 4 AND id = ?1)`,
-		args(int64(id), baseKey), &known, &exists); err != nil {
+		args(stored(id), baseKey), &known, &exists); err != nil {
 		return err
 	}
 	switch {
@@ -134,6 +135,6 @@ func (tx *Tx) NoteLastResort(id uint64, baseKey []byte) error {
 	case len(baseKey) == 0:
 		return errors.New("vault: no base key")
 	}
-	_, err := tx.exec(`INSERT INTO last_resort_uses (id, base_key) VALUES (?, ?)`, int64(id), baseKey)
+	_, err := tx.exec(`INSERT INTO last_resort_uses (id, base_key) VALUES (?, ?)`, stored(id), baseKey)
 	return err
 }

@@ -64,7 +64,7 @@ func (tx *Tx) PutDeviceList(l DeviceList) error {
 		return ErrConflict
 	}
 	if _, err := tx.exec(`INSERT INTO device_lists (user_id, version, hash, signed, seen_at) VALUES (?, ?, ?, ?, ?)`,
-		l.User, int64(l.Version), l.Hash[:], l.Signed, stamp(tx.Now)); err != nil {
+		l.User, stored(l.Version), l.Hash[:], l.Signed, stamp(tx.Now)); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`DELETE FROM devices WHERE user_id = ?`, l.User); err != nil {
@@ -95,7 +95,7 @@ func (tx *Tx) DeviceList(user string) (DeviceList, error) {
 // DeviceListVersion returns one version of an account's device list, its Devices
 // left out, or [ErrNotFound].
 func (tx *Tx) DeviceListVersion(user string, version uint64) (DeviceList, error) {
-	l, err := tx.deviceList(`WHERE user_id = ? AND version = ?`, user, int64(version))
+	l, err := tx.deviceList(`WHERE user_id = ? AND version = ?`, user, stored(version))
 	l.Devices = nil
 	return l, err
 }

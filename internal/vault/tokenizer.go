@@ -156,6 +156,7 @@ func (t *tokenizer) add(r rune, start, end int) {
 		t.kind = kind
 	}
 	switch kind {
+	case separates, ignored:
 	case spelled:
 		if t.chars == 0 {
 			t.start = start

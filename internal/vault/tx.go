@@ -41,11 +41,12 @@ type conn struct {
 }
 
 // prepared returns the statement for query, which is a constant of this package.
-func (c *conn) prepared(query string) (*sql.Stmt, error) {
+// It is closed together with the connection.
+func (c *conn) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := c.c.PrepareContext(context.Background(), query)
+	s, err := c.c.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +54,12 @@ func (c *conn) prepared(query string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-func (c *conn) run(query string) error {
-	s, err := c.prepared(query)
+func (c *conn) run(ctx context.Context, query string) error {
+	s, err := c.prepared(ctx, query) //nolint:sqlclosecheck // see prepared
 	if err != nil {
 		return err
 	}
-	_, err = s.ExecContext(context.Background())
+	_, err = s.ExecContext(ctx)
 	return err
 }
 
@@ -101,19 +102,20 @@ func (db *DB) Update(ctx context.Context, change func(*Tx) error) error {
 	if err := db.writable(); err != nil {
 		return err
 	}
-	tx, err := db.begin(c, `BEGIN IMMEDIATE`)
+	ctx = context.WithoutCancel(ctx)
+	tx, err := db.begin(ctx, c, `BEGIN IMMEDIATE`)
 	if err != nil {
 		return err
 	}
-	defer tx.end()
+	defer tx.end(ctx)
 	if err := tx.outcome(change(tx)); err != nil {
 		return db.judge(err)
 	}
-	if err := c.run(`COMMIT`); err != nil {
+	if err := c.run(ctx, `COMMIT`); err != nil {
 		return db.judge(err)
 	}
 	if tx.erased {
-		if err := c.checkpoint(context.WithoutCancel(ctx)); err != nil {
+		if err := c.checkpoint(ctx); err != nil {
 			return db.judge(err)
 		}
 	}
@@ -129,11 +131,12 @@ func (db *DB) View(ctx context.Context, look func(*Tx) error) error {
 		return err
 	}
 	defer db.giveBack(&db.readers, c)
-	tx, err := db.begin(c, `BEGIN`)
+	ctx = context.WithoutCancel(ctx)
+	tx, err := db.begin(ctx, c, `BEGIN`)
 	if err != nil {
 		return err
 	}
-	defer tx.end()
+	defer tx.end(ctx)
 	return db.judge(tx.outcome(look(tx)))
 }
 
@@ -155,8 +158,8 @@ func (db *DB) borrow(ctx context.Context, set *conns) (*conn, error) {
 
 func (db *DB) giveBack(set *conns, c *conn) { set.free <- c }
 
-func (db *DB) begin(c *conn, statement string) (*Tx, error) {
-	if err := c.run(statement); err != nil {
+func (db *DB) begin(ctx context.Context, c *conn, statement string) (*Tx, error) {
+	if err := c.run(ctx, statement); err != nil {
 		return nil, db.judge(err)
 	}
 	return &Tx{Now: time.Now().UTC().Truncate(time.Millisecond), conn: c}, nil
@@ -164,10 +167,10 @@ func (db *DB) begin(c *conn, statement string) (*Tx, error) {
 
 // end makes tx unusable and undoes what was not committed, also when the
 // caller's function panics.
-func (tx *Tx) end() {
+func (tx *Tx) end(ctx context.Context) {
 	// SQLite reports an error when there is nothing to undo, because COMMIT was
 	// run or because a disk error undid everything already.
-	_ = tx.conn.run(`ROLLBACK`)
+	_ = tx.conn.run(ctx, `ROLLBACK`)
 	tx.conn, tx.failed = nil, errors.New("vault: use of a finished transaction")
 }
 
@@ -191,18 +194,25 @@ func (db *DB) writable() error {
 
 // judge names an error of SQLite and remembers what makes the vault read-only.
 func (db *DB) judge(err error) error {
-	var e *sqlite3.Error
-	switch {
-	case err == nil || !errors.As(err, &e):
+	if errors.Is(err, ErrDamaged) {
+		db.disk.fail(err)
 		return err
-	case e.Code() == sqlite3.CORRUPT, e.Code() == sqlite3.NOTADB,
-		e.ExtendedCode() == sqlite3.IOERR_DATA, e.ExtendedCode() == sqlite3.IOERR_SHORT_READ:
+	}
+	var code sqlite3.ErrorCode
+	var extended sqlite3.ExtendedErrorCode
+	if !errors.As(err, &code) {
+		return err
+	}
+	_ = errors.As(err, &extended)
+	switch {
+	case code == sqlite3.CORRUPT, code == sqlite3.NOTADB,
+		extended == sqlite3.IOERR_DATA, extended == sqlite3.IOERR_SHORT_READ:
 		damaged := fmt.Errorf("%w: %w", ErrDamaged, err)
 		db.disk.fail(damaged)
 		return damaged
-	case e.Code() == sqlite3.FULL, isDiskFull(err):
+	case code == sqlite3.FULL, isDiskFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
-	case e.Code() == sqlite3.IOERR:
+	case code == sqlite3.IOERR:
 		db.disk.fail(err)
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	default:
@@ -212,7 +222,7 @@ func (db *DB) judge(err error) error {
 
 // exec runs a statement and returns the number of rows it changed.
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
-	s, err := tx.statement(query)
+	s, err := tx.statement(query) //nolint:sqlclosecheck // see prepared
 	if err != nil {
 		return 0, err
 	}
@@ -226,7 +236,7 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 
 // row reads one row into dest, or returns ErrNotFound.
 func (tx *Tx) row(query string, args []any, dest ...any) error {
-	s, err := tx.statement(query)
+	s, err := tx.statement(query) //nolint:sqlclosecheck // see prepared
 	if err != nil {
 		return err
 	}
@@ -242,7 +252,7 @@ type scanner interface{ Scan(dest ...any) error }
 
 // list reads all rows with scan.
 func list[T any](tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	s, err := tx.statement(query)
+	s, err := tx.statement(query) //nolint:sqlclosecheck // see prepared
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +276,7 @@ func (tx *Tx) statement(query string) (*sql.Stmt, error) {
 	if tx.failed != nil {
 		return nil, tx.failed
 	}
-	s, err := tx.conn.prepared(query)
+	s, err := tx.conn.prepared(context.Background(), query)
 	return s, tx.fail(err)
 }
 
@@ -280,6 +290,11 @@ func (tx *Tx) fail(err error) error {
 
 // args makes the arguments of [Tx.row] readable.
 func args(a ...any) []any { return a }
+
+// stored makes a number that may be a stranger's ready to be stored or looked for.
+// SQLite's integers have a sign: what is above 2^63-1 becomes negative, which no
+// table holds, and so is not found.
+func stored(n uint64) int64 { return int64(n) } //nolint:gosec // argued above
 
 // stamp stores a time as milliseconds, and the zero time as NULL.
 func stamp(t time.Time) any {

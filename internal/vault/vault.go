@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -111,13 +112,13 @@ func Create(ctx context.Context, dir string, password []byte, cfg Config) (_ *DB
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	if exists, err := Exists(dir); err != nil || exists {
-		return nil, errors.Join(err, ErrExists)
+	defer func() { err = db.closeOn(err) }()
+	exists, err := Exists(dir)
+	if err != nil {
+		return nil, err
+	}
+	if exists {
+		return nil, ErrExists
 	}
 	for _, name := range []string{databaseName, databaseName + "-wal", databaseName + "-shm", newKeyName} {
 		if err := removeIfThere(filepath.Join(dir, name)); err != nil {
@@ -162,11 +163,7 @@ func Open(ctx context.Context, dir string, password []byte, cfg Config) (_ *DB, 
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
+	defer func() { err = db.closeOn(err) }()
 	k, err := db.unlock(ctx, password)
 	if err != nil {
 		return nil, err
@@ -174,6 +171,9 @@ func Open(ctx context.Context, dir string, password []byte, cfg Config) (_ *DB, 
 	defer k.wipe()
 	if err := removeIfThere(filepath.Join(dir, newKeyName)); err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, databaseName)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err := db.openDatabase(ctx, k, false); err != nil {
 		return nil, err
@@ -198,9 +198,20 @@ func lockDB(dir string, cfg Config) (*DB, error) {
 		closing: make(chan struct{}),
 	}
 	if err := secureProfile(dir); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, db.closeOn(err)
 	}
 	return db, nil
+}
+
+// closeOn closes a DB whose opening failed, and returns why.
+func (db *DB) closeOn(err error) error {
+	if err == nil {
+		return nil
+	}
+	if closing := db.Close(); closing != nil {
+		return errors.Join(err, closing)
+	}
+	return err
 }
 
 // unlock opens the key file.
@@ -320,6 +331,26 @@ func checkFile(ctx context.Context, w *conn) error {
 		return ErrDamaged
 	}
 	return nil
+}
+
+// Check reads the whole database and compares it with its indexes, which takes
+// seconds for a large one. It returns [ErrDamaged] if it finds a fault.
+func (db *DB) Check(ctx context.Context) error {
+	c, err := db.borrow(ctx, &db.writer)
+	if err != nil {
+		return err
+	}
+	defer db.giveBack(&db.writer, c)
+	var fault string
+	err = c.c.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&fault)
+	if err == nil && fault != "ok" {
+		err = fmt.Errorf("%w: %s", ErrDamaged, fault)
+	}
+	if err == nil {
+		// It is written like a change, and changes nothing.
+		_, err = c.c.ExecContext(ctx, `INSERT INTO words (words, rank) VALUES ('integrity-check', 1)`)
+	}
+	return db.judge(err)
 }
 
 // Dir returns the profile's folder, as an absolute path.

@@ -1,13 +1,10 @@
 package vault_test
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -143,7 +140,3 @@ func TestCreateOpen(t *testing.T) {
 		return err
 	})
 }
-
-var _ = bytes.Equal
-var _ = fmt.Sprint
-var _ = runtime.GOOS
