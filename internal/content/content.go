@@ -208,7 +208,7 @@ func (Unknown) isBody() {}
 func (m Message) Encode() ([]byte, error) {
 	p := &contentpb.Message{
 		Id: m.ID[:], Seq: m.Seq,
-		SentAt: uint64(max(m.SentAt.UnixMilli(), 0)), //nolint:gosec // not negative
+		SentAt: uint64(max(m.SentAt.UnixMilli(), 0)),
 	}
 	if m.Prev != (Hash{}) {
 		p.Prev = m.Prev[:]
@@ -260,7 +260,7 @@ func ParseMessage(encoded []byte) (Message, error) {
 	}
 	m := Message{
 		ID: MessageID(p.Id), Seq: p.Seq,
-		SentAt: time.UnixMilli(int64(p.SentAt)).UTC(), //nolint:gosec // at most maxTime
+		SentAt: time.UnixMilli(int64(p.SentAt)).UTC(),
 	}
 	copy(m.Prev[:], p.Prev)
 	body, err := parseBody(&p)

@@ -331,8 +331,10 @@ func FuzzParse(f *testing.F) {
 
 func FuzzParseMessage(f *testing.F) {
 	for _, body := range []content.Body{
-		content.Text{Text: "hello"}, content.Request{Profile: profile},
-		content.Accept{Profile: profile, Topic: content.NewTopic()}, content.Offer{Topic: content.NewTopic()},
+		content.Text{Text: "hello"},
+		content.Request{Profile: profile},
+		content.Accept{Profile: profile, Topic: content.NewTopic()},
+		content.Offer{Topic: content.NewTopic()},
 	} {
 		encoded, err := message(body).Encode()
 		if err != nil {

@@ -20,8 +20,8 @@ func PaddedSize(n int) int {
 	// Padmé ("Reducing Metadata Leakage from Encrypted Files and Communication
 	// with PURBs", Section 4): of the exponent's e bits, the size keeps as many
 	// leading bits as e itself has.
-	e := bits.Len(uint(n)) - 1 //nolint:gosec // a size
-	keep := bits.Len(uint(e))  //nolint:gosec // at most 6
+	e := bits.Len(uint(n)) - 1
+	keep := bits.Len(uint(e))
 	return roundUp(n, 1<<(e-keep))
 }
 

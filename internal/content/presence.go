@@ -49,7 +49,7 @@ const presenceLabel = "ChatE2E v1 presence"
 func (p Presence) Seal(t Topic) []byte {
 	plaintext := make([]byte, presencePlaintext)
 	plaintext[0], plaintext[1] = kindPresence, byte(p.State)
-	binary.BigEndian.PutUint64(plaintext[2:], uint64(max(p.At.UnixMilli(), 0))) //nolint:gosec // not negative
+	binary.BigEndian.PutUint64(plaintext[2:], uint64(max(p.At.UnixMilli(), 0)))
 	b := make([]byte, 1+chacha20poly1305.NonceSizeX, PresenceSize)
 	b[0] = presenceVersion
 	nonce := b[1:]
@@ -72,7 +72,7 @@ func OpenPresence(t Topic, sealed []byte) (Presence, error) {
 	if plaintext[0] != kindPresence || state < Online || state > Offline || at > maxTime {
 		return Presence{}, malformed("presence")
 	}
-	return Presence{State: state, At: time.UnixMilli(int64(at)).UTC()}, nil //nolint:gosec // at most maxTime
+	return Presence{State: state, At: time.UnixMilli(int64(at)).UTC()}, nil
 }
 
 func (t Topic) aead() cipher.AEAD {
