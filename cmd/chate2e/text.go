@@ -70,8 +70,9 @@ func cleanLines(s string, indent int) string {
 	return strings.Join(lines, "\n")
 }
 
-// isVisible reports whether r has a shape of its own, or is a plain space. The
-// last four are blank though Unicode counts them as letters or symbols.
+// isVisible reports whether r has a shape of its own, or is a plain space. Some
+// letters and marks have none, and one symbol is blank: the braille pattern
+// without dots.
 func isVisible(r rune) bool {
 	switch {
 	case r == ' ' || r == '\u3000': // the space of Chinese text
@@ -79,7 +80,7 @@ func isVisible(r rune) bool {
 	case !unicode.IsPrint(r), unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r),
 		unicode.Is(unicode.Variation_Selector, r):
 		return false
-	case r == '\u115f', r == '\u1160', r == '\u3164', r == '\uffa0', r == '\u2800':
+	case r == '\u2800':
 		return false
 	default:
 		return true
