@@ -762,9 +762,9 @@ func TestExpiry(t *testing.T) {
 		if err := alice.client.Send(t.Context(), bob.address.User, out); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(30*24*time.Hour - time.Hour)
 		conn := alice.connect(t)
 		drain(t, conn)
-		time.Sleep(30*24*time.Hour - time.Hour)
 		if got, _, err := bob.client.Pull(t.Context(), 0, 10); err != nil || len(got) != 1 {
 			t.Errorf("just before 30 days: %d envelopes, %v", len(got), err)
 		}
