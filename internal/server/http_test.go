@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/server"
 )
+
+var update = flag.Bool("update", false, "write docs/openapi.yaml")
 
 // answer is what came back on a request made by hand.
 type answer struct {
@@ -190,6 +193,11 @@ func TestTheDescriptionIsTheRoutes(t *testing.T) {
 			if !slices.Contains(described[path], strings.ToUpper(method)) {
 				t.Errorf("%s %s is in openapi.json and not in docs/openapi.yaml", method, path)
 			}
+		}
+	}
+	if *update {
+		if err := os.WriteFile("../../docs/openapi.yaml", server.DescriptionYAML(), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 	file, err := os.ReadFile("../../docs/openapi.yaml")
