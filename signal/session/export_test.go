@@ -1,6 +1,9 @@
 package session
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -62,4 +65,33 @@ func MAC(key []byte, sender, receiver curve.PublicKey, covered []byte) []byte {
 	keys := libsignalMessageKeys{make([]byte, 32+32+16)}
 	copy(keys.b[32:], key)
 	return keys.mac(sender, receiver, covered)
+}
+
+// Ciphertext returns the ciphertext of a parsed message.
+func Ciphertext(m *Message) []byte { return m.ciphertext }
+
+// SealPadded encrypts a SignalMessage like [Record.Encrypt], with this for the
+// padded plaintext. What is no whole number of blocks is not encrypted.
+func SealPadded(r *Record, padded []byte) []byte {
+	s := r.current()
+	h, seed, err := s.ratchet.Send()
+	if err != nil {
+		panic(err)
+	}
+	keys := libsignalKeys(seed.Array())
+	b := append([]byte(nil), padded...)
+	if len(b)%aes.BlockSize == 0 {
+		cipher.NewCBCEncrypter(keys.block(), keys.b[64:]).CryptBlocks(b, b)
+	}
+	b = r.suite.cipher.(libsignalCipher).encodeMessage(h, b)
+	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
+}
+
+// RatchetStates returns the encoded ratchet state of each session.
+func RatchetStates(r *Record) [][]byte {
+	var all [][]byte
+	for _, s := range r.sessions {
+		all = append(all, s.ratchet.Append(nil))
+	}
+	return all
 }
