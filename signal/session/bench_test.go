@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/internal/testcost"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
 )
@@ -238,7 +239,7 @@ func TestAgainstTheFloor(t *testing.T) {
 			batch = 20
 		}
 		took := [2]time.Duration{math.MaxInt64, math.MaxInt64}
-		for range 100 / slowdown {
+		for range 100 / testcost.Slowdown {
 			for i, f := range []func(){c.ours, c.floor} {
 				begin := time.Now()
 				for range batch {
