@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -74,6 +75,7 @@ type option struct {
 	server server.Config
 	limits mailbox.Limits
 	tcp    bool   // real loopback connections
+	listen string // with tcp; 127.0.0.1:0 if empty
 	path   string // of the database; a fresh one if empty
 }
 
@@ -91,10 +93,14 @@ func start(t *testing.T, o option) *node {
 	}
 	var listener net.Listener
 	if o.tcp {
-		if listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+		address := o.listen
+		if address == "" {
+			address = "127.0.0.1:0"
+		}
+		if listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address); err != nil {
 			t.Fatal(err)
 		}
-		n.addr = listener.Addr().String()
+		n.addr = fmt.Sprintf("127.0.0.1:%d", listener.Addr().(*net.TCPAddr).Port)
 		n.origin = relay.Origin("http://" + n.addr)
 	} else {
 		p := newPipes()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
@@ -133,4 +134,31 @@ func Decrypted(dir, name string, password []byte) ([]byte, error) {
 		c.Decrypt(data[at:at+block], binary.LittleEndian.AppendUint64(nil, uint64(at)))
 	}
 	return data, nil
+}
+
+// Plans returns how SQLite runs each statement that the writing connection has
+// prepared so far.
+func (db *DB) Plans(ctx context.Context) (map[string][]string, error) {
+	c, err := db.borrow(ctx, &db.writer)
+	if err != nil {
+		return nil, err
+	}
+	defer db.giveBack(&db.writer, c)
+	plans := map[string][]string{}
+	for query := range c.stmts {
+		err := c.c.Raw(func(dc any) error {
+			s, _, err := dc.(driver.Conn).Raw().Prepare("EXPLAIN QUERY PLAN " + query)
+			if err != nil {
+				return err
+			}
+			for s.Step() {
+				plans[query] = append(plans[query], s.ColumnText(3))
+			}
+			return s.Close()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return plans, nil
 }

@@ -83,14 +83,7 @@ func (tx *Tx) Arrivals(n int) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Most items became visible when they were stored; only those that had to wait
-	// are in an index by that order.
-	return list(tx, scanMessage, selectMessage+`
-		WHERE m.id IN (
-			SELECT id FROM (SELECT id, shown FROM messages WHERE id > ?1 AND shown = id AND out = 0 ORDER BY id LIMIT ?2)
-			UNION ALL
-			SELECT id FROM (SELECT id, shown FROM messages WHERE shown > ?1 AND shown <> id AND out = 0 ORDER BY shown LIMIT ?2))
-		ORDER BY m.shown LIMIT ?2`, cursor, n)
+	return list(tx, scanMessage, selectMessage+`WHERE m.shown > ? AND m.out = 0 ORDER BY m.shown LIMIT ?`, cursor, n)
 }
 
 const recvCursor = "recv cursor"

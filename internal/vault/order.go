@@ -28,6 +28,7 @@ const MaxSeq = 1<<53 - 1
 // the next number, [Queued] unless m says otherwise, and SentAt. A received one
 // has From and the sender's Seq; ReceivedAt is set to now unless m says when.
 // An item without From and Out is a line of our own program. A zero ID is drawn.
+// Kind must not be empty.
 //
 // [ErrDuplicate]: a message with this ID was stored before, or one with this
 // ClientID that says the same. The stored message is returned with it, unless it
@@ -236,7 +237,7 @@ func (tx *Tx) insert(m Message, s stream, where position) (arrival int64, err er
 	}
 	place := ticket
 	if where.filled {
-		err := tx.row(`SELECT place FROM messages WHERE stream = ? AND seq > ? ORDER BY seq LIMIT 1`,
+		err := tx.row(`SELECT place FROM messages WHERE stream = ? AND seq > ? AND seq > 0 ORDER BY seq LIMIT 1`,
 			args(s.id, m.Seq), &place)
 		if err != nil && !errors.Is(err, ErrNotFound) { // all later ones may have been deleted
 			return 0, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,12 +194,19 @@ func TestDeviceLists(t *testing.T) {
 			hash    byte
 			want    error
 		}{
-			"an older list": {2, 2, vault.ErrConflict},
-			"a fork":        {3, 4, vault.ErrConflict},
-			"the same list": {3, 3, nil},
+			"an older list":  {2, 2, vault.ErrConflict},
+			"a fork":         {3, 4, vault.ErrConflict},
+			"the same list":  {3, 3, nil},
+			"no version":     {0, 9, vault.ErrConflict},
+			"a huge version": {1 << 63, 9, vault.ErrConflict},
 		} {
 			if err := put(tx, bob.User, test.version, test.hash, 9); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
+			}
+		}
+		for _, devices := range [][]uint32{{0}, {1, 2, 1}} {
+			if err := put(tx, bob.User, 4, 4, devices...); !errors.Is(err, vault.ErrConflict) {
+				t.Errorf("a list of the devices %v: %v, want ErrConflict", devices, err)
 			}
 		}
 		for _, test := range []struct {
@@ -622,4 +630,107 @@ func TestMessageID(t *testing.T) {
 			t.Errorf("%.40q is read as an ID", bad)
 		}
 	}
+}
+
+// TestPlans: no statement of daily use reads a large table from end to end.
+func TestPlans(t *testing.T) {
+	db, chat := create(t)
+	update(t, db, func(tx *vault.Tx) error {
+		var m vault.Message
+		for _, do := range []func() error{
+			func() (err error) { m, _, err = send(tx, chat, bob.User, "x"); return err },
+			func() error { return receive(tx, chat, bob, 3, "in", []byte("record"), []byte("envelope")) },
+			func() error { return receive(tx, chat, bob, 2, "in", []byte("record"), []byte("another")) },
+			func() error { return tx.ShowMissing(tx.Now) },
+			func() error { return receive(tx, chat, bob, 1, "in", []byte("record"), []byte("late")) },
+			func() error { return tx.MarkSeenMessage(vault.NewMessageID()) },
+			func() error { _, err := tx.Advance(chat, m.ID, vault.Sent); return err },
+			func() error { _, err := tx.Before(chat, m.ID, 9); return err },
+			func() error { _, err := tx.After(chat, m.ID, 9); return err },
+			func() error { _, err := tx.Around(chat, m.ID, 9); return err },
+			func() error { _, err := tx.FirstUnread(chat); return err },
+			func() error { _, err := tx.MarkRead(chat, m.ID); return err },
+			func() error { _, err := tx.MessageByClientID("x"); return ignoreNotFound(err) },
+			func() error { _, err := tx.Chats(); return err },
+			func() error { _, err := tx.Arrivals(9); return err },
+			func() error { _, err := tx.Missing(chat); return err },
+			func() error { _, _, err := tx.OldestHole(); return err },
+			func() error { _, err := tx.Search("in", 9); return err },
+			func() error { _, err := tx.SearchChat(chat, "in", 9); return err },
+			func() error { _, err := tx.DueJobs(9); return err },
+			func() error { return tx.Hold(bob.User, "reason") },
+			func() error { return tx.Release(bob.User) },
+			func() error { _, err := tx.DeleteMessages(m.ID); return err },
+			func() error { return tx.ClearChat(chat) },
+			func() error { _, err := tx.News(); return err },
+		} {
+			if err := do(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	plans, err := db.Plans(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plans) < 40 {
+		t.Errorf("%d statements only", len(plans))
+	}
+	large := []string{"m", "messages", "s", "streams", "records", "seen_envelopes", "seen_messages"} // tables and their short names
+	for query, steps := range plans {
+		for _, step := range steps {
+			table, scans := strings.CutPrefix(step, "SCAN ")
+			table, _, _ = strings.Cut(table, " ")
+			if scans && slices.Contains(large, table) {
+				t.Errorf("%s in\n%s", step, query)
+			}
+		}
+	}
+}
+
+// TestNothingGiven: missing bytes and strange numbers are stored, or found not to
+// be there; none of them ends the transaction.
+func TestNothingGiven(t *testing.T) {
+	db, chat := create(t)
+	huge := vault.PreKeyRef{Kind: vault.OneTimePreKey, ID: 1 << 63}
+	update(t, db, func(tx *vault.Tx) error {
+		m, err := tx.AddMessage(vault.Message{Chat: chat, Out: true, Kind: "text"})
+		if err != nil {
+			return err
+		}
+		job, err := tx.Enqueue(vault.Job{Peer: bob.User, Message: m.ID})
+		if err != nil {
+			return err
+		}
+		_, err = tx.PutSealed(job, bob, nil)
+		return errors.Join(err,
+			tx.PutRecord(bob, nil), tx.KeepUndecryptable(vault.Address{}, nil), tx.AddEvents(bob.User, nil), tx.MarkSeen(nil),
+			tx.PutDeviceList(vault.DeviceList{User: bob.User, Version: 1, Devices: []vault.Device{{Address: bob}}}),
+			tx.PutPreKeys(vault.PreKey{PreKeyRef: vault.PreKeyRef{Kind: vault.SignedPreKey, ID: 1}, CreatedAt: tx.Now}),
+			tx.PutOwn(vault.Own{User: alice.User, Device: 1}),
+			tx.DeletePreKeys(huge), tx.MarkPublished(huge), tx.MarkSent(-1), tx.FailJob(-1), tx.DeleteUndecryptable(-1))
+	})
+	update(t, db, func(tx *vault.Tx) error {
+		if keys, err := tx.PreKeys(huge, vault.PreKeyRef{}); err != nil || len(keys) != 0 {
+			t.Errorf("prekeys with strange IDs: %v, %v", keys, err)
+		}
+		if err := tx.NoteLastResort(1<<63, []byte{1}); !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("the last-resort prekey 2^63: %v, want ErrNotFound", err)
+		}
+		if _, err := tx.AddMessage(vault.Message{}); !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("a message without anything: %v, want ErrNotFound", err)
+		}
+		if page, err := tx.Newest(chat, -1); err != nil || len(page) != 1 {
+			t.Errorf("a page without limit: %d, %v", len(page), err)
+		}
+		return nil
+	})
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil
+	}
+	return err
 }

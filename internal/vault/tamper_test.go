@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -128,8 +129,8 @@ func TestEveryPage(t *testing.T) {
 		case err != nil:
 			t.Errorf("page %d: reading: %v, want ErrDamaged", page, err)
 		default:
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("page %d: other rows than were stored (-stored +read):\n%s", page, diff)
+			if !reflect.DeepEqual(want, got) {
+				t.Errorf("page %d: other rows than were stored (-stored +read):\n%s", page, cmp.Diff(want, got))
 			}
 			if err := db.Check(t.Context()); !errors.Is(err, vault.ErrDamaged) {
 				t.Errorf("page %d: Check: %v, want ErrDamaged", page, err)

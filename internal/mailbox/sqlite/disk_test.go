@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -254,6 +255,58 @@ func TestFilesAreTheirOwnersAlone(t *testing.T) {
 	}
 	if info, err := os.Stat(to); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the backup: %v, %v", info, err)
+	}
+}
+
+// Once an envelope is acknowledged and its sender's account deleted, nothing in
+// the file says who she was or what she sent.
+func TestNothingStaysAfterTheAcknowledgement(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay.db")
+	db := open(t, path)
+	register(t, db, 1)
+	box := register(t, db, 2)
+	body := []byte(strings.Repeat("canary body ", 500)) // longer than a page
+	contains := func(what []byte) bool {
+		t.Helper()
+		found := false
+		for _, suffix := range []string{"", "-wal"} {
+			b, err := os.ReadFile(path + suffix)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+			found = found || bytes.Contains(b, what)
+		}
+		return found
+	}
+	alice := user(1)
+	for range 3 {
+		batch := &mailbox.Batch{Puts: []mailbox.Put{{
+			From: relay.Address{User: alice, Device: 1}, To: user(2),
+			Envelopes: []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: body}},
+		}}}
+		if err := db.Commit(t.Context(), batch, now); err != nil || batch.Puts[0].Err != nil {
+			t.Fatal(err, batch.Puts[0].Err)
+		}
+	}
+	if !contains(alice[:]) || !contains(body[:100]) {
+		t.Fatal("the search finds nothing at all")
+	}
+	if err := db.DeleteAccount(t.Context(), alice); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range all(t, db, box) {
+		if err := db.Commit(t.Context(), &mailbox.Batch{Acks: []mailbox.Ack{{Mailbox: box, Handle: in.Handle}}}, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil { // which empties the write-ahead log
+		t.Fatal(err)
+	}
+	if contains(alice[:]) {
+		t.Error("the sender is still in the file")
+	}
+	if contains([]byte("canary body")) {
+		t.Error("the body is still in the file")
 	}
 }
 

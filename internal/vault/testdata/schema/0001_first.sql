@@ -133,7 +133,7 @@ CREATE TABLE messages (
 	id          INTEGER PRIMARY KEY, -- the item's ticket: order of arrival here, never used again
 	msg_id      BLOB NOT NULL UNIQUE CHECK (length(msg_id) = 16),
 	chat        INTEGER NOT NULL REFERENCES chats ON DELETE CASCADE,
-	stream      INTEGER REFERENCES streams, -- NULL: a line of our own program
+	stream      INTEGER,             -- a row of streams, which is never deleted; NULL: a line of our own program
 	seq         INTEGER NOT NULL DEFAULT 0 CHECK (seq >= 0),  -- number in the stream; 0: none
 	place       INTEGER NOT NULL,    -- (place, seq) is the order on the screen; see order.go
 	shown       INTEGER,             -- order of becoming visible: id, or a later ticket if it had to wait; NULL: it still waits
@@ -154,20 +154,16 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_seq ON messages (stream, seq) WHERE seq > 0;
 CREATE INDEX messages_page ON messages (chat, place, seq);
-CREATE UNIQUE INDEX messages_waited ON messages (shown) WHERE shown <> id;
+CREATE UNIQUE INDEX messages_arrival ON messages (shown) WHERE shown IS NOT NULL AND out = 0;
 CREATE INDEX messages_waiting ON messages (stream, seq) WHERE shown IS NULL;
 CREATE INDEX messages_unread ON messages (chat, place, seq) WHERE unread = 1;
 
--- The words of the messages; the text itself stays in messages.
+-- The words of the messages; the text itself stays in messages, where it never changes.
 CREATE VIRTUAL TABLE words USING fts5 (
 	body, content = 'messages', content_rowid = 'id', columnsize = 0, prefix = '1', tokenize = 'chate2e'
 );
 CREATE TRIGGER messages_added AFTER INSERT ON messages WHEN new.body <> '' BEGIN
 	INSERT INTO words (rowid, body) VALUES (new.id, new.body);
-END;
-CREATE TRIGGER messages_changed AFTER UPDATE OF body ON messages BEGIN
-	INSERT INTO words (words, rowid, body) SELECT 'delete', old.id, old.body WHERE old.body <> '';
-	INSERT INTO words (rowid, body) SELECT new.id, new.body WHERE new.body <> '';
 END;
 CREATE TRIGGER messages_deleted AFTER DELETE ON messages BEGIN
 	INSERT INTO words (words, rowid, body) SELECT 'delete', old.id, old.body WHERE old.body <> '';
