@@ -148,6 +148,9 @@ func (db *DB) borrow(ctx context.Context, set *conns) (*conn, error) {
 		return nil, ErrClosed
 	default:
 	}
+	if err := ctx.Err(); err != nil { // whether or not a connection is free
+		return nil, err
+	}
 	select {
 	case c := <-set.free:
 		return c, nil
