@@ -39,6 +39,9 @@ type Header struct {
 type Agreed struct {
 	// Root is the root key with which the Double Ratchet starts.
 	Root secret.Key
+	// PQ is the key with which the sparse post-quantum ratchet starts; zero in
+	// suites without one.
+	PQ secret.Key
 	// Transcript is the hash of everything both sides agreed on, for the
 	// associated data of messages: suite, both addresses and identity keys in
 	// the order initiator, responder, and all public keys used. It is zero in
@@ -259,6 +262,9 @@ func (r *rules) agree(agreements []agreement, shared secret.Key, t *transcript) 
 	}
 	out := kdf.HKDF(input, kdf.Zero[:], info, r.size)
 	agreed.Root = secret.NewKey([32]byte(out[:32]))
+	if r.pq > 0 {
+		agreed.PQ = secret.NewKey([32]byte(out[r.pq:]))
+	}
 	clear(out)
 	return agreed, nil
 }

@@ -5,8 +5,11 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
 	"math"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -29,6 +32,8 @@ const (
 	fieldCounter         = 2
 	fieldPreviousCounter = 3
 	fieldCiphertext      = 4
+	fieldPQRatchet       = 5
+	fieldAddresses       = 6
 
 	fieldPreKeyID       = 1 // PreKeySignalMessage
 	fieldBaseKey        = 2
@@ -42,16 +47,20 @@ const (
 
 // libsignalCipher seals with AES-256-CBC and a truncated HMAC-SHA256 over both
 // identity keys and the message.
-type libsignalCipher struct{ version byte }
+type libsignalCipher struct {
+	version byte
+	pq      bool // with the sparse post-quantum ratchet
+}
 
 func (c libsignalCipher) versionByte() byte { return c.version<<4 | libsignalNewest }
 
-func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, seed *[32]byte, plaintext []byte) []byte {
-	keys := libsignalKeys(seed)
+func (c libsignalCipher) seal(r *Record, s *state, h header, from seeds, plaintext []byte) []byte {
+	pending := s.pending
+	keys := libsignalKeys(from)
 	ciphertext := keys.encrypt(plaintext)
 	ratchetKey := h.RatchetKey.Encode()
 
-	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+macSize)
+	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+2+len(h.pq)+2+addressesSize+macSize)
 	b = append(b, c.versionByte())
 	b = appendBytesField(b, fieldRatchetKey, ratchetKey[:])
 	b = appendVarintField(b, fieldCounter, h.N)
@@ -59,6 +68,12 @@ func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header,
 	// rather than their number, and never reads it.
 	b = appendVarintField(b, fieldPreviousCounter, max(h.PN, 1)-1)
 	b = appendBytesField(b, fieldCiphertext, ciphertext)
+	if c.pq {
+		b = appendBytesField(b, fieldPQRatchet, h.pq)
+		if addresses := libsignalAddresses(r.us, r.them); pending != nil && addresses != nil {
+			b = appendBytesField(b, fieldAddresses, addresses)
+		}
+	}
 	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
 	keys.wipe()
 	if pending == nil {
@@ -83,21 +98,47 @@ func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header,
 	return p
 }
 
-func (c libsignalCipher) open(s *state, m *Message, seed *[32]byte) ([]byte, bool) {
-	keys := libsignalKeys(seed)
+func (c libsignalCipher) open(r *Record, s *state, m *Message, from seeds) ([]byte, bool) {
+	keys := libsignalKeys(from)
 	defer keys.wipe()
 	covered, mac := m.inner[:len(m.inner)-macSize], m.inner[len(m.inner)-macSize:]
 	if !hmac.Equal(keys.mac(s.theirIdentity, s.ourIdentity, covered), mac) {
 		return nil, false
 	}
+	if m.addresses != nil {
+		if want := libsignalAddresses(r.them, r.us); want != nil && subtle.ConstantTimeCompare(want, m.addresses) != 1 {
+			return nil, false
+		}
+	}
 	return keys.decrypt(m.ciphertext)
+}
+
+const addressesSize = 2 * (1 + 16 + 1)
+
+// libsignalAddresses encodes sender and receiver as the official library does in
+// first messages: for each the kind and UUID of its service ID, and the device.
+// It returns nil unless both names are service IDs.
+func libsignalAddresses(sender, receiver pqxdh.Address) []byte {
+	b := make([]byte, 0, addressesSize)
+	for _, a := range []pqxdh.Address{sender, receiver} {
+		name, kind := a.Name, byte(0)
+		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
+			name, kind = rest, 1
+		}
+		id, err := hex.DecodeString(strings.ReplaceAll(name, "-", ""))
+		if err != nil || len(id) != 16 || len(name) != 36 || a.Device > 127 {
+			return nil
+		}
+		b = append(append(append(b, kind), id...), byte(a.Device))
+	}
+	return b
 }
 
 // libsignalMessageKeys are the cipher key (32 bytes), MAC key (32) and IV (16).
 type libsignalMessageKeys struct{ b []byte }
 
-func libsignalKeys(seed *[32]byte) libsignalMessageKeys {
-	return libsignalMessageKeys{kdf.HKDF(seed[:], kdf.Zero[:], kdf.LibsignalMessage.String(), 32+32+16)}
+func libsignalKeys(from seeds) libsignalMessageKeys {
+	return libsignalMessageKeys{kdf.HKDF(from.seed[:], from.salt(), kdf.LibsignalMessage.String(), 32+32+16)}
 }
 
 func (k libsignalMessageKeys) wipe() { clear(k.b) }
@@ -209,7 +250,7 @@ func (c libsignalCipher) parseMessage(m *Message) error {
 		return ErrMalformed
 	}
 	fields, ok := parseFields(m.inner[1:len(m.inner)-macSize],
-		[]protowire.Number{fieldCounter, fieldPreviousCounter}, []protowire.Number{fieldRatchetKey, fieldCiphertext})
+		[]protowire.Number{fieldCounter, fieldPreviousCounter}, []protowire.Number{fieldRatchetKey, fieldCiphertext, fieldPQRatchet, fieldAddresses})
 	if !ok || !fields.has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
 		return ErrMalformed
 	}
@@ -217,7 +258,14 @@ func (c libsignalCipher) parseMessage(m *Message) error {
 	if err != nil {
 		return ErrMalformed
 	}
-	m.header = ratchet.Header{RatchetKey: key, N: fields.numbers[fieldCounter], PN: fields.numbers[fieldPreviousCounter]}
+	m.header.Header = ratchet.Header{RatchetKey: key, N: fields.numbers[fieldCounter], PN: fields.numbers[fieldPreviousCounter]}
+	if c.pq {
+		// The official library leaves the field away rather than empty.
+		if m.header.pq = fields.bytes[fieldPQRatchet]; len(m.header.pq) == 0 {
+			return ErrMalformed
+		}
+		m.addresses = fields.bytes[fieldAddresses]
+	}
 	m.ciphertext = fields.bytes[fieldCiphertext]
 	return nil
 }
