@@ -7,14 +7,12 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"math"
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
+	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -62,16 +60,16 @@ func (c libsignalCipher) seal(r *Record, s *state, h header, from seeds, plainte
 
 	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+2+len(h.pq)+2+addressesSize+macSize)
 	b = append(b, c.versionByte())
-	b = appendBytesField(b, fieldRatchetKey, ratchetKey[:])
-	b = appendVarintField(b, fieldCounter, h.N)
+	b = wire.AppendBytes(b, fieldRatchetKey, ratchetKey[:])
+	b = wire.AppendNumber(b, fieldCounter, h.N)
 	// The official library sends the index of the previous chain's last message
 	// rather than their number, and never reads it.
-	b = appendVarintField(b, fieldPreviousCounter, max(h.PN, 1)-1)
-	b = appendBytesField(b, fieldCiphertext, ciphertext)
+	b = wire.AppendNumber(b, fieldPreviousCounter, max(h.PN, 1)-1)
+	b = wire.AppendBytes(b, fieldCiphertext, ciphertext)
 	if c.pq {
-		b = appendBytesField(b, fieldPQRatchet, h.pq)
+		b = wire.AppendBytes(b, fieldPQRatchet, h.pq)
 		if addresses := libsignalAddresses(r.us, r.them); pending != nil && addresses != nil {
-			b = appendBytesField(b, fieldAddresses, addresses)
+			b = wire.AppendBytes(b, fieldAddresses, addresses)
 		}
 	}
 	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
@@ -83,17 +81,17 @@ func (c libsignalCipher) seal(r *Record, s *state, h header, from seeds, plainte
 	p := make([]byte, 0, len(b)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
 	p = append(p, c.versionByte())
 	if pending.OneTimePreKeyID != nil {
-		p = appendVarintField(p, fieldPreKeyID, uint32(*pending.OneTimePreKeyID))
+		p = wire.AppendNumber(p, fieldPreKeyID, uint32(*pending.OneTimePreKeyID))
 	}
 	base, identity := pending.BaseKey.Encode(), pending.IdentityKey.Encode()
-	p = appendBytesField(p, fieldBaseKey, base[:])
-	p = appendBytesField(p, fieldIdentityKey, identity[:])
-	p = appendBytesField(p, fieldMessage, b)
-	p = appendVarintField(p, fieldRegistrationID, pending.RegistrationID)
-	p = appendVarintField(p, fieldSignedPreKeyID, uint32(pending.SignedPreKeyID))
+	p = wire.AppendBytes(p, fieldBaseKey, base[:])
+	p = wire.AppendBytes(p, fieldIdentityKey, identity[:])
+	p = wire.AppendBytes(p, fieldMessage, b)
+	p = wire.AppendNumber(p, fieldRegistrationID, pending.RegistrationID)
+	p = wire.AppendNumber(p, fieldSignedPreKeyID, uint32(pending.SignedPreKeyID))
 	if pending.KEMPreKeyID != nil {
-		p = appendVarintField(p, fieldKyberPreKeyID, uint32(*pending.KEMPreKeyID))
-		p = appendBytesField(p, fieldKyberCipher, pending.KEMCiphertext)
+		p = wire.AppendNumber(p, fieldKyberPreKeyID, uint32(*pending.KEMPreKeyID))
+		p = wire.AppendBytes(p, fieldKyberCipher, pending.KEMCiphertext)
 	}
 	return p
 }
@@ -192,14 +190,6 @@ func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
 	return b[:len(b)-padding], true
 }
 
-func appendVarintField(b []byte, field protowire.Number, v uint32) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), uint64(v))
-}
-
-func appendBytesField(b []byte, field protowire.Number, v []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
-}
-
 // ParseLibsignal decodes a message of the official library: a
 // PreKeySignalMessage or a SignalMessage, which only the type given beside it
 // tells apart. The suite must be the one that the message's version calls for.
@@ -249,24 +239,24 @@ func (c libsignalCipher) parseMessage(m *Message) error {
 	if len(m.inner) < 1+macSize {
 		return ErrMalformed
 	}
-	fields, ok := parseFields(m.inner[1:len(m.inner)-macSize],
-		[]protowire.Number{fieldCounter, fieldPreviousCounter}, []protowire.Number{fieldRatchetKey, fieldCiphertext, fieldPQRatchet, fieldAddresses})
-	if !ok || !fields.has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
+	fields, ok := wire.Parse(m.inner[1:len(m.inner)-macSize],
+		[]wire.Field{fieldCounter, fieldPreviousCounter}, []wire.Field{fieldRatchetKey, fieldCiphertext, fieldPQRatchet, fieldAddresses})
+	if !ok || !fields.Has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
 		return ErrMalformed
 	}
-	key, err := curve.ParsePublicKey(fields.bytes[fieldRatchetKey])
+	key, err := curve.ParsePublicKey(fields.Bytes[fieldRatchetKey])
 	if err != nil {
 		return ErrMalformed
 	}
-	m.header.Header = ratchet.Header{RatchetKey: key, N: fields.numbers[fieldCounter], PN: fields.numbers[fieldPreviousCounter]}
+	m.header.Header = ratchet.Header{RatchetKey: key, N: fields.Numbers[fieldCounter], PN: fields.Numbers[fieldPreviousCounter]}
 	if c.pq {
 		// The official library leaves the field away rather than empty.
-		if m.header.pq = fields.bytes[fieldPQRatchet]; len(m.header.pq) == 0 {
+		if m.header.pq = fields.Bytes[fieldPQRatchet]; len(m.header.pq) == 0 {
 			return ErrMalformed
 		}
-		m.addresses = fields.bytes[fieldAddresses]
+		m.addresses = fields.Bytes[fieldAddresses]
 	}
-	m.ciphertext = fields.bytes[fieldCiphertext]
+	m.ciphertext = fields.Bytes[fieldCiphertext]
 	return nil
 }
 
@@ -274,95 +264,39 @@ func (c libsignalCipher) parsePreKey(m *Message) error {
 	if err := c.checkVersion(m.raw); err != nil {
 		return err
 	}
-	fields, ok := parseFields(m.raw[1:],
-		[]protowire.Number{fieldPreKeyID, fieldRegistrationID, fieldSignedPreKeyID, fieldKyberPreKeyID},
-		[]protowire.Number{fieldBaseKey, fieldIdentityKey, fieldMessage, fieldKyberCipher})
-	if !ok || !fields.has(fieldBaseKey, fieldIdentityKey, fieldMessage, fieldSignedPreKeyID) {
+	fields, ok := wire.Parse(m.raw[1:],
+		[]wire.Field{fieldPreKeyID, fieldRegistrationID, fieldSignedPreKeyID, fieldKyberPreKeyID},
+		[]wire.Field{fieldBaseKey, fieldIdentityKey, fieldMessage, fieldKyberCipher})
+	if !ok || !fields.Has(fieldBaseKey, fieldIdentityKey, fieldMessage, fieldSignedPreKeyID) {
 		return ErrMalformed
 	}
-	base, errBase := curve.ParsePublicKey(fields.bytes[fieldBaseKey])
-	identity, errIdentity := curve.ParsePublicKey(fields.bytes[fieldIdentityKey])
+	base, errBase := curve.ParsePublicKey(fields.Bytes[fieldBaseKey])
+	identity, errIdentity := curve.ParsePublicKey(fields.Bytes[fieldIdentityKey])
 	if errBase != nil || errIdentity != nil {
 		return ErrMalformed
 	}
 	h := &pqxdh.Header{
 		IdentityKey: identity, BaseKey: base,
-		SignedPreKeyID: pqxdh.PreKeyID(fields.numbers[fieldSignedPreKeyID]),
-		RegistrationID: fields.numbers[fieldRegistrationID],
+		SignedPreKeyID: pqxdh.PreKeyID(fields.Numbers[fieldSignedPreKeyID]),
+		RegistrationID: fields.Numbers[fieldRegistrationID],
 	}
-	if fields.has(fieldPreKeyID) {
-		id := pqxdh.PreKeyID(fields.numbers[fieldPreKeyID])
+	if fields.Has(fieldPreKeyID) {
+		id := pqxdh.PreKeyID(fields.Numbers[fieldPreKeyID])
 		h.OneTimePreKeyID = &id
 	}
 	// Version 4 has the KEM part and version 3 does not; nothing is optional.
 	hasKEM := c.version == libsignalNewest
-	if fields.has(fieldKyberPreKeyID) != hasKEM || fields.has(fieldKyberCipher) != hasKEM {
+	if fields.Has(fieldKyberPreKeyID) != hasKEM || fields.Has(fieldKyberCipher) != hasKEM {
 		return ErrMalformed
 	}
 	if hasKEM {
-		id := pqxdh.PreKeyID(fields.numbers[fieldKyberPreKeyID])
+		id := pqxdh.PreKeyID(fields.Numbers[fieldKyberPreKeyID])
 		h.KEMPreKeyID = &id
-		h.KEMCiphertext = fields.bytes[fieldKyberCipher]
+		h.KEMCiphertext = fields.Bytes[fieldKyberCipher]
 		if len(h.KEMCiphertext) != kem.EncodedCiphertextSize || kem.Kind(h.KEMCiphertext[0]) != kem.Kyber1024 {
 			return ErrMalformed
 		}
 	}
-	m.handshake, m.inner = h, fields.bytes[fieldMessage]
+	m.handshake, m.inner = h, fields.Bytes[fieldMessage]
 	return nil
-}
-
-// protoFields are the known fields of a protobuf message.
-type protoFields struct {
-	numbers map[protowire.Number]uint32
-	bytes   map[protowire.Number][]byte
-}
-
-func (f *protoFields) has(fields ...protowire.Number) bool {
-	for _, n := range fields {
-		_, number := f.numbers[n]
-		_, data := f.bytes[n]
-		if !number && !data {
-			return false
-		}
-	}
-	return true
-}
-
-// parseFields reads a protobuf whose fields of interest are uint32 or bytes. The
-// byte slices point into b.
-func parseFields(b []byte, numbers, data []protowire.Number) (*protoFields, bool) {
-	f := &protoFields{numbers: map[protowire.Number]uint32{}, bytes: map[protowire.Number][]byte{}}
-	for len(b) > 0 {
-		field, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil, false
-		}
-		b = b[n:]
-		switch {
-		case slices.Contains(numbers, field):
-			v, n := protowire.ConsumeVarint(b)
-			if typ != protowire.VarintType || n < 0 || v > math.MaxUint32 {
-				return nil, false
-			}
-			f.numbers[field] = uint32(v)
-			b = b[n:]
-		case slices.Contains(data, field):
-			if typ != protowire.BytesType {
-				return nil, false
-			}
-			v, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return nil, false
-			}
-			f.bytes[field] = v
-			b = b[n:]
-		default:
-			n := protowire.ConsumeFieldValue(field, typ, b)
-			if n < 0 {
-				return nil, false
-			}
-			b = b[n:]
-		}
-	}
-	return f, true
 }

@@ -27,6 +27,11 @@ const (
 	// Chate2eMessage: a message seed to the AES-256-GCM key and nonce.
 	Chate2eMessage
 
+	// Chate2eGroupMessage: a seed of a group to the AES-256-GCM key, nonce and key commitment.
+	Chate2eGroupMessage
+	// Chate2eGroupSignature: what the signature of a group message covers.
+	Chate2eGroupSignature
+
 	// LibsignalPQXDH: the handshake of version-4 sessions.
 	LibsignalPQXDH
 	// LibsignalX3DH: the handshake of version-3 sessions.
@@ -35,6 +40,8 @@ const (
 	LibsignalRoot
 	// LibsignalMessage: a message seed to the AES-256-CBC key, MAC key and IV.
 	LibsignalMessage
+	// LibsignalGroupMessage: a seed of a group to the IV and AES-256-CBC key.
+	LibsignalGroupMessage
 
 	// SPQRChainStart: the handshake's key to the chains of epoch 0. Two spaces.
 	SPQRChainStart
@@ -61,10 +68,14 @@ var labels = [labelEnd]string{
 	Chate2eRoot:       "ChatE2E v1 root step",
 	Chate2eMessage:    "ChatE2E v1 message key",
 
-	LibsignalPQXDH:   "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
-	LibsignalX3DH:    "WhisperText",
-	LibsignalRoot:    "WhisperRatchet",
-	LibsignalMessage: "WhisperMessageKeys",
+	Chate2eGroupMessage:   "ChatE2E v1 group message key",
+	Chate2eGroupSignature: "ChatE2E v1 group signature",
+
+	LibsignalPQXDH:        "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
+	LibsignalX3DH:         "WhisperText",
+	LibsignalRoot:         "WhisperRatchet",
+	LibsignalMessage:      "WhisperMessageKeys",
+	LibsignalGroupMessage: "WhisperGroup",
 
 	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
 	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
