@@ -268,6 +268,7 @@ func (e *pythonEnd) Restart() error {
 // TestChate2eWithPython has our suite and python3-doubleratchet with AES-256-GCM talk to each other: the
 // classical part of chate2e/v1, and every byte of its messages, as another implementation sees them.
 func TestChate2eWithPython(t *testing.T) {
+	t.Parallel()
 	peer := start(t, pythonCommand(t))
 	cfg := ratchet
 	cfg.Window = 40 // keys of a chain that was left are kept, unlike libsignal's chains
@@ -285,8 +286,9 @@ func TestChate2eWithPython(t *testing.T) {
 
 // TestChate2eWithItself plays the schedules that take two of us: both starting at once.
 func TestChate2eWithItself(t *testing.T) {
+	t.Parallel()
 	cfg := interop.Config{Window: 40, Refusals: ratchet.Refusals}
-	play(t, ours, cfg, func(seed uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
+	play(t, 2*theirs, cfg, func(seed uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
 		left, err := newRecordEnd("alice", "bob", int(seed/3%2))
 		if err != nil {
 			return nil, nil, nil, err

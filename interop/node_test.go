@@ -14,37 +14,44 @@ var signal = interop.Config{Mangle: interop.MangleSignal}
 // peer program does not get in its way.
 
 func TestNode044With044(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.44.0"), nodePeer(t, "0.44.0")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{Classical: true}))
 }
 
 func TestNode072With072(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.72.1"), nodePeer(t, "0.72.1")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode044With072(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.44.0"), nodePeer(t, "0.72.1")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode076With072(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.72.1")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode103With103(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.103.0"), nodePeer(t, "0.103.0")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode076With103(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.103.0")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 // TestNodeFaults sees that a fault in one of two real peers does not go unnoticed.
 func TestNodeFaults(t *testing.T) {
+	t.Parallel()
 	left, right := nodePeer(t, "0.72.1"), nodePeer(t, "0.72.1")
 	for _, sabotage := range sabotages {
 		t.Run(sabotage.name, func(t *testing.T) {

@@ -25,9 +25,11 @@ func pythonCommand(t *testing.T) interop.Command {
 var ratchet = interop.Config{OneStarts: true, Refusals: []string{"DuplicatedMessage", "InvalidMessage"}}
 
 func TestPythonBadLines(t *testing.T) {
+	t.Parallel()
 	testBadLines(t, pythonCommand(t))
 }
 
 func TestPythonWithPython(t *testing.T) {
+	t.Parallel()
 	play(t, theirs, ratchet, parties(start(t, pythonCommand(t)), start(t, pythonCommand(t)), interop.PairConfig{}))
 }

@@ -9,35 +9,41 @@ import (
 // Our libsignal suites with the official library, in both roles.
 
 func TestGoWithNode044Classical(t *testing.T) {
+	t.Parallel()
 	left, right := start(t, goCommand(t)), nodePeer(t, "0.44.0")
 	play(t, ours, signal, parties(left, right, interop.PairConfig{Classical: true}))
 }
 
 func TestGoWithNode044(t *testing.T) {
+	t.Parallel()
 	left, right := start(t, goCommand(t)), nodePeer(t, "0.44.0")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestGoWithNode072(t *testing.T) {
+	t.Parallel()
 	left, right := start(t, goCommand(t)), nodePeer(t, "0.72.1")
 	play(t, ours, signal, parties(left, right, interop.PairConfig{}))
 }
 
 // TestGoWithNode076 talks to a version that would use the post-quantum ratchet if we had it.
 func TestGoWithNode076(t *testing.T) {
+	t.Parallel()
 	left, right := start(t, goCommand(t)), nodePeer(t, "0.76.0")
 	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestGoWithGo(t *testing.T) {
+	t.Parallel()
 	left, right := start(t, goCommand(t)), start(t, goCommand(t))
-	t.Run("PQXDH", func(t *testing.T) { play(t, ours, signal, parties(left, right, interop.PairConfig{})) })
+	t.Run("PQXDH", func(t *testing.T) { play(t, theirs, signal, parties(left, right, interop.PairConfig{})) })
 	t.Run("X3DH", func(t *testing.T) {
-		play(t, ours, signal, parties(left, right, interop.PairConfig{Classical: true}))
+		play(t, theirs, signal, parties(left, right, interop.PairConfig{Classical: true}))
 	})
 }
 
 func TestGoOps(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		other string
@@ -59,5 +65,6 @@ func TestGoOps(t *testing.T) {
 }
 
 func TestGoBadLines(t *testing.T) {
+	t.Parallel()
 	testBadLines(t, goCommand(t))
 }
