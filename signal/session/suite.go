@@ -69,8 +69,8 @@ var suites = map[pqxdh.Suite]*suite{
 		pq:      &spqr.Config{MaxJump: maxForward},
 		cipher:  chate2eCipher{},
 	},
-	pqxdh.LibsignalX3DH:   libsignalSuite(pqxdh.LibsignalX3DH, 3, nil),
-	pqxdh.LibsignalPQXDH:  libsignalSuite(pqxdh.LibsignalPQXDH, 4, nil),
+	pqxdh.LibsignalX3DH:  libsignalSuite(pqxdh.LibsignalX3DH, 3, nil),
+	pqxdh.LibsignalPQXDH: libsignalSuite(pqxdh.LibsignalPQXDH, 4, nil),
 	// Releases that could still do without the post-quantum ratchet take no keys
 	// from it until they have seen that their peer speaks it. The Double Ratchet
 	// authenticates those first messages all the same.
