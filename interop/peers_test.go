@@ -152,8 +152,8 @@ func play(t *testing.T, count int, cfg interop.Config, pair ends) {
 		}
 	}
 	t.Logf("%d schedules from seed %d: %+v", len(all), all[0], total)
-	if len(all) < 3 {
-		return
+	if len(all) < 20 {
+		return // a schedule may well do without one of the hazards, a few of them too
 	}
 	for what, count := range map[string]int{
 		"left sent": total.Sent[0], "right sent": total.Sent[1], "lost": total.Lost, "overtaken": total.Overtaken,

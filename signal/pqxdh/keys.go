@@ -188,8 +188,8 @@ func (k *Keys) findOneTime(id PreKeyID) *OneTimePreKeyPair {
 // erase drops the pairs of list that are dead; offered keeps pointing behind the
 // last one handed out.
 func erase[T any](list *[]*T, offered *int, dead func(*T) bool) {
-	for i := len(*list) - 1; i >= 0; i-- {
-		if dead((*list)[i]) {
+	for i, pair := range slices.Backward(*list) {
+		if dead(pair) {
 			*list = slices.Delete(*list, i, i+1)
 			if i < *offered {
 				*offered--

@@ -44,7 +44,7 @@ func (r *Record) Append(b []byte) []byte {
 	if r.identity != nil {
 		b = append(b, r.identity[:]...)
 	}
-	b = append(b, byte(len(r.sessions))) // at most 1 + maxArchived
+	b = append(b, byte(len(r.sessions))) //nolint:gosec // at most 1 + maxArchived
 	for _, s := range r.sessions {
 		at := len(b)
 		b = s.append(append(b, 0, 0, 0, 0), r.suite)
@@ -54,7 +54,7 @@ func (r *Record) Append(b []byte) []byte {
 }
 
 func appendAddress(b []byte, a pqxdh.Address) []byte {
-	b = append(b, byte(len(a.Name))) // at most pqxdh.MaxNameSize
+	b = append(b, byte(len(a.Name))) //nolint:gosec // at most pqxdh.MaxNameSize
 	b = append(b, a.Name...)
 	return binary.BigEndian.AppendUint32(b, a.Device)
 }
@@ -172,7 +172,7 @@ func (s *state) read(b []byte, r *Record) bool {
 		return false
 	}
 	s.initiator = flags&stateInitiator != 0
-	s.created = time.Unix(int64(created), 0).UTC() //nolint:gosec // written by append
+	s.created = time.Unix(int64(created), 0).UTC()
 	if flags&statePending != 0 && (!s.initiator || !s.readPending(&in, r.suite)) {
 		return false
 	}
