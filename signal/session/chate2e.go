@@ -65,7 +65,8 @@ func chate2eKeys(from seeds, salt []byte) (cipher.AEAD, []byte) {
 	var input [32 + saltSize]byte
 	copy(input[:], from.seed[:])
 	copy(input[32:], salt)
-	keys := kdf.HKDF(input[:], from.salt(), kdf.Chate2eMessage.String(), 32+12)
+	keys := make([]byte, 32+12)
+	kdf.Fill(keys, input[:], from.salt(), []byte(kdf.Chate2eMessage.String()))
 	clear(input[:])
 	block, err := aes.NewCipher(keys[:32])
 	if err != nil {

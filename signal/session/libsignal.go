@@ -136,7 +136,9 @@ func libsignalAddresses(sender, receiver pqxdh.Address) []byte {
 type libsignalMessageKeys struct{ b []byte }
 
 func libsignalKeys(from seeds) libsignalMessageKeys {
-	return libsignalMessageKeys{kdf.HKDF(from.seed[:], from.salt(), kdf.LibsignalMessage.String(), 32+32+16)}
+	k := libsignalMessageKeys{make([]byte, 32+32+16)}
+	kdf.Fill(k.b, from.seed[:], from.salt(), []byte(kdf.LibsignalMessage.String()))
+	return k
 }
 
 func (k libsignalMessageKeys) wipe() { clear(k.b) }

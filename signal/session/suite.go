@@ -41,11 +41,11 @@ type seeds struct {
 }
 
 // salt is what enters the key derivation of a message beside the seed.
-func (k seeds) salt() []byte {
+func (k seeds) salt() *[32]byte {
 	if k.pq == nil {
-		return kdf.Zero[:]
+		return &kdf.Zero
 	}
-	return k.pq
+	return (*[32]byte)(k.pq)
 }
 
 // messageCipher turns the ratchets' headers and seeds into messages and back.
