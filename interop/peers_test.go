@@ -92,13 +92,13 @@ var signalPeer = sync.OnceValues(func() (string, error) {
 })
 
 // goCommand is the peer over this repository's libsignal suites.
-func goCommand(t *testing.T) interop.Command {
+func goCommand(t *testing.T, flags ...string) interop.Command {
 	t.Helper()
 	path, err := signalPeer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return interop.Command{Path: path}
+	return interop.Command{Path: path, Args: flags}
 }
 
 // How many schedules a pairing plays: many where our own code meets another's, few (each way to start once)
