@@ -1,7 +1,7 @@
 package pqxdh_test
 
 import (
-	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -448,6 +448,9 @@ func TestAcceptChecks(t *testing.T) {
 		"a KEM part too much": {[]pqxdh.Suite{x3dh}, func(_ *testing.T, _ *handshake, header *pqxdh.Header) {
 			header.KEMPreKeyID, header.KEMCiphertext = new(pqxdh.PreKeyID(1)), make([]byte, kem.EncodedCiphertextSize)
 		}, pqxdh.ErrKEM},
+		"a ciphertext alone": {[]pqxdh.Suite{x3dh}, func(_ *testing.T, _ *handshake, header *pqxdh.Header) {
+			header.KEMCiphertext = make([]byte, kem.EncodedCiphertextSize)
+		}, pqxdh.ErrKEM},
 		"a ciphertext too short": {withKEM, func(_ *testing.T, _ *handshake, header *pqxdh.Header) {
 			header.KEMCiphertext = header.KEMCiphertext[:kem.EncodedCiphertextSize-1]
 		}, pqxdh.ErrKEM},
@@ -552,34 +555,35 @@ func TestGrace(t *testing.T) {
 func TestEveryElementCounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		bound  bool // by the transcript alone: the official library does not care
+		secret bool // a private half, which the transcript does not know
 		change func(h *handshake, header *pqxdh.Header)
 	}{
-		"initiator's identity key": {false, func(_ *handshake, header *pqxdh.Header) {
+		"initiator's identity key": {false, false, func(_ *handshake, header *pqxdh.Header) {
 			header.IdentityKey = curve.GenerateKey().PublicKey()
 		}},
-		"base key": {false, func(_ *handshake, header *pqxdh.Header) {
+		"base key": {false, false, func(_ *handshake, header *pqxdh.Header) {
 			header.BaseKey = curve.GenerateKey().PublicKey()
 		}},
-		"responder's identity key": {false, func(h *handshake, _ *pqxdh.Header) {
+		"responder's identity key": {false, false, func(h *handshake, _ *pqxdh.Header) {
 			h.bob.Key = curve.GenerateKey()
 		}},
-		"signed prekey": {false, func(h *handshake, _ *pqxdh.Header) {
+		"signed prekey": {false, true, func(h *handshake, _ *pqxdh.Header) {
 			h.own.Signed.Private = curve.GenerateKey()
 		}},
-		"one-time prekey": {false, func(h *handshake, _ *pqxdh.Header) {
+		"one-time prekey": {false, true, func(h *handshake, _ *pqxdh.Header) {
 			h.own.OneTime.Private = curve.GenerateKey()
 		}},
-		"no one-time prekey": {false, func(h *handshake, header *pqxdh.Header) {
+		"no one-time prekey": {false, false, func(h *handshake, header *pqxdh.Header) {
 			h.own.OneTime, header.OneTimePreKeyID = nil, nil
 		}},
-		"KEM prekey": {false, func(h *handshake, _ *pqxdh.Header) {
+		"KEM prekey": {false, true, func(h *handshake, _ *pqxdh.Header) {
 			if h.own.KEM != nil {
 				h.own.KEM.Private = kem.GenerateKey(h.own.KEM.Private.Kind())
 				return
 			}
 			h.own.Signed.Private = curve.GenerateKey()
 		}},
-		"KEM ciphertext": {false, func(h *handshake, header *pqxdh.Header) {
+		"KEM ciphertext": {false, false, func(h *handshake, header *pqxdh.Header) {
 			if h.own.KEM != nil {
 				header.KEMCiphertext[700] ^= 1
 				return
@@ -587,36 +591,36 @@ func TestEveryElementCounts(t *testing.T) {
 			h.own.Signed.Private = curve.GenerateKey()
 		}},
 
-		"initiator's name":   {true, func(h *handshake, _ *pqxdh.Header) { h.alice.Address.Name = "Alice" }},
-		"initiator's device": {true, func(h *handshake, _ *pqxdh.Header) { h.alice.Address.Device++ }},
-		"responder's name":   {true, func(h *handshake, _ *pqxdh.Header) { h.bob.Address.Name = "Bob" }},
-		"responder's device": {true, func(h *handshake, _ *pqxdh.Header) { h.bob.Address.Device++ }},
-		"names exchanged": {true, func(h *handshake, _ *pqxdh.Header) {
+		"initiator's name":   {true, false, func(h *handshake, _ *pqxdh.Header) { h.alice.Address.Name = "Alice" }},
+		"initiator's device": {true, false, func(h *handshake, _ *pqxdh.Header) { h.alice.Address.Device++ }},
+		"responder's name":   {true, false, func(h *handshake, _ *pqxdh.Header) { h.bob.Address.Name = "Bob" }},
+		"responder's device": {true, false, func(h *handshake, _ *pqxdh.Header) { h.bob.Address.Device++ }},
+		"names exchanged": {true, false, func(h *handshake, _ *pqxdh.Header) {
 			h.alice.Address, h.bob.Address = h.bob.Address, h.alice.Address
 		}},
-		"signed prekey's ID": {true, func(h *handshake, header *pqxdh.Header) {
+		"signed prekey's ID": {true, false, func(h *handshake, header *pqxdh.Header) {
 			h.own.Signed.ID ^= 1 << 20
 			header.SignedPreKeyID = h.own.Signed.ID
 		}},
-		"signed prekey's public half": {true, func(h *handshake, _ *pqxdh.Header) {
+		"signed prekey's public half": {true, false, func(h *handshake, _ *pqxdh.Header) {
 			h.own.Signed.Key[3] ^= 1
 		}},
-		"KEM prekey's ID": {true, func(h *handshake, header *pqxdh.Header) {
+		"KEM prekey's ID": {true, false, func(h *handshake, header *pqxdh.Header) {
 			if h.own.KEM != nil {
 				h.own.KEM.ID ^= 1 << 20
 				header.KEMPreKeyID = &h.own.KEM.ID
 			}
 		}},
-		"KEM prekey's public half": {true, func(h *handshake, _ *pqxdh.Header) {
+		"KEM prekey's public half": {true, false, func(h *handshake, _ *pqxdh.Header) {
 			if h.own.KEM != nil {
 				h.own.KEM.Key = kem.GenerateKey(h.suite.KEM()).PublicKey()
 			}
 		}},
-		"one-time prekey's ID": {true, func(h *handshake, header *pqxdh.Header) {
+		"one-time prekey's ID": {true, false, func(h *handshake, header *pqxdh.Header) {
 			h.own.OneTime.ID ^= 1 << 20
 			header.OneTimePreKeyID = &h.own.OneTime.ID
 		}},
-		"one-time prekey's public half": {true, func(h *handshake, _ *pqxdh.Header) {
+		"one-time prekey's public half": {true, false, func(h *handshake, _ *pqxdh.Header) {
 			h.own.OneTime.Key[3] ^= 1
 		}},
 	} {
@@ -633,8 +637,8 @@ func TestEveryElementCounts(t *testing.T) {
 				if got := accepted.Root.Equal(initiated.Root); got != want {
 					t.Errorf("the root keys are the same: %v, want %v", got, want)
 				}
-				if suite == pqxdh.Chate2eV1 && c.bound && accepted.Transcript == initiated.Transcript {
-					t.Error("the transcripts are the same")
+				if got := accepted.Transcript == initiated.Transcript; suite == pqxdh.Chate2eV1 && got != c.secret {
+					t.Errorf("the transcripts are the same: %v", got)
 				}
 			})
 		}
@@ -720,29 +724,56 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// What a device signs says whose it is, so that no name and number run together.
-func TestSignedAddressIsUnambiguous(t *testing.T) {
-	bob := identity("bob", 0x61_00_00_00)
+// What a device signs is what docs/PROTOCOL.md says, byte by byte.
+func TestWhatIsSigned(t *testing.T) {
+	bob := identity("bob", 0x01020304)
 	signed, err := pqxdh.NewSignedPreKey(pqxdh.Chate2eV1, bob, start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kemPair, err := pqxdh.NewKEMPreKey(pqxdh.Chate2eV1, bob, false, start)
-	if err != nil {
-		t.Fatal(err)
+	covered := func(purpose byte, id pqxdh.PreKeyID, expires pqxdh.Day, key []byte) []byte {
+		b := append([]byte("ChatE2E v1 prekey signature"), 1, purpose, 3, 'b', 'o', 'b', 1, 2, 3, 4)
+		b = binary.BigEndian.AppendUint32(b, uint32(id))
+		b = binary.BigEndian.AppendUint32(b, uint32(expires))
+		return append(b, key...)
 	}
-	bundle := &pqxdh.Bundle{
-		IdentityKey: bob.Key.PublicKey(), SignedPreKey: signed.SignedPreKey, KEMPreKey: &kemPair.KEMPreKey,
+	public := bob.Key.PublicKey()
+	encoded := signed.Key.Encode()
+	if !public.Verify(covered(1, signed.ID, signed.Expires, encoded[:]), signed.Signature) {
+		t.Error("the signature of the signed prekey covers something else")
 	}
-	if err := bundle.Verify(pqxdh.Chate2eV1, bob.Address, start); err != nil {
-		t.Fatal(err)
-	}
-	for _, other := range []pqxdh.Address{{Name: "boba", Device: 1}, {Name: "bob\x61", Device: 0x61}, {Name: "bo", Device: 0x62_61_00_00}} {
-		if err := bundle.Verify(pqxdh.Chate2eV1, other, start); !errors.Is(err, pqxdh.ErrSignature) {
-			t.Errorf("%q: %v, want %v", other.Name, err, pqxdh.ErrSignature)
+	for purpose, lastResort := range map[byte]bool{2: false, 3: true} {
+		pair, err := pqxdh.NewKEMPreKey(pqxdh.Chate2eV1, bob, lastResort, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !public.Verify(covered(purpose, pair.ID, pair.Expires, pair.Key.Encode()), pair.Signature) {
+			t.Errorf("purpose %d: the signature of the KEM prekey covers something else", purpose)
 		}
 	}
-	if bytes.Equal(signed.Signature, kemPair.Signature) {
-		t.Error("two signatures are the same")
+	// The official library signs the bare keys.
+	if signed, err = pqxdh.NewSignedPreKey(pqxdh.LibsignalX3DH, bob, start); err != nil {
+		t.Fatal(err)
 	}
+	if encoded = signed.Key.Encode(); !public.Verify(encoded[:], signed.Signature) {
+		t.Error("the signature of the official library's signed prekey covers something else")
+	}
+
+	// A prekey that says it never expires is refused, however well it is signed.
+	h := newHandshake(t, pqxdh.Chate2eV1, false, false)
+	h.bob.Address = bob.Address
+	never := func(p byte, id pqxdh.PreKeyID, key []byte) []byte { return h.bob.Key.Sign(covered(p, id, 0, key)) }
+	good := *h.own.Signed
+	resigned := h.own.Signed.SignedPreKey
+	encoded = resigned.Key.Encode()
+	resigned.Expires, resigned.Signature = 0, never(1, resigned.ID, encoded[:])
+	h.bundle.SignedPreKey = resigned
+	h.verify(t, start, pqxdh.ErrExpired)
+
+	resigned = good.SignedPreKey
+	resigned.Signature = h.bob.Key.Sign(covered(1, good.ID, good.Expires, encoded[:]))
+	h.bundle.SignedPreKey = resigned
+	k := h.bundle.KEMPreKey
+	k.Expires, k.Signature = 0, never(2, k.ID, k.Key.Encode())
+	h.verify(t, start, pqxdh.ErrExpired)
 }

@@ -340,6 +340,16 @@ func (o *Opening) Skips() uint32 {
 	return o.header.N - o.chain.index
 }
 
+// Missed returns how many messages of the chain before are still missing, if this
+// one begins a new chain and closes that: Commit puts their keys aside. It is to be
+// asked before Commit.
+func (o *Opening) Missed() uint32 {
+	if !o.step || o.state.rules.KeepChains {
+		return 0
+	}
+	return o.state.unreceived(o.header)
+}
+
 // Discard wipes the keys of a message that did not open. After Commit it does
 // nothing.
 func (o *Opening) Discard() {

@@ -251,11 +251,14 @@ func TestLateMessages(t *testing.T) {
 		if pn := second[0].header.PN; pn != 3 {
 			t.Errorf("PN = %d, want 3", pn)
 		}
-		deliver(t, bob, second[1])
-		wantSkipped := 2 // first[0], second[0]
-		if !rules.KeepChains {
-			wantSkipped = 3 // first[2], too, because of PN
+		wantSkipped, wantMissed := 3, uint32(1) // first[0], second[0], and because of PN first[2]
+		if rules.KeepChains {
+			wantSkipped, wantMissed = 2, 0
 		}
+		if opening, err := bob.Receive(second[1].header); err != nil || opening.Missed() != wantMissed || opening.Skips() != 1 {
+			t.Errorf("%v: misses %d and skips %d, want %d and 1", err, opening.Missed(), opening.Skips(), wantMissed)
+		}
+		deliver(t, bob, second[1])
 		if got := bob.Skipped(); got != wantSkipped {
 			t.Errorf("%d skipped keys, want %d", got, wantSkipped)
 		}

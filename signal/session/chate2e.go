@@ -40,16 +40,10 @@ func (chate2eCipher) seal(_ *Record, s *state, h header, keys seeds, plaintext [
 	if s.pending != nil {
 		b = appendHandshake(b, s.pending)
 	}
-	b = append(b, chate2eVersion, byte(TypeMessage))
-	b = append(b, h.RatchetKey[:]...)
-	b = binary.BigEndian.AppendUint32(b, h.N)
-	b = binary.BigEndian.AppendUint32(b, h.PN)
-	salt := b[len(b) : len(b)+saltSize]
-	_, _ = rand.Read(salt) // never fails
-	b = b[:len(b)+saltSize]
-	b = append(b, byte(len(h.pq))) // at most spqr.MaxMessageSize
-	b = append(b, h.pq...)
-	aead, nonce := chate2eKeys(keys, salt)
+	var salt [saltSize]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	b = appendHeader(b, h, salt[:])
+	aead, nonce := chate2eKeys(keys, salt[:])
 	return aead.Seal(b, nonce, plaintext, s.associated(b))
 }
 
@@ -86,6 +80,17 @@ func (s *state) associated(covered []byte) []byte {
 	b := make([]byte, 0, len(s.transcript)+len(covered))
 	b = append(b, s.transcript[:]...)
 	return append(b, covered...)
+}
+
+// appendHeader appends what precedes the ciphertext in a message.
+func appendHeader(b []byte, h header, salt []byte) []byte {
+	b = append(b, chate2eVersion, byte(TypeMessage))
+	b = append(b, h.RatchetKey[:]...)
+	b = binary.BigEndian.AppendUint32(b, h.N)
+	b = binary.BigEndian.AppendUint32(b, h.PN)
+	b = append(b, salt...)
+	b = append(b, byte(len(h.pq))) // at most spqr.MaxMessageSize
+	return append(b, h.pq...)
 }
 
 // appendHandshake appends what precedes the message in a PreKey message.

@@ -53,47 +53,59 @@ type libsignalCipher struct {
 func (c libsignalCipher) versionByte() byte { return c.version<<4 | libsignalNewest }
 
 func (c libsignalCipher) seal(r *Record, s *state, h header, from seeds, plaintext []byte) []byte {
-	pending := s.pending
 	keys := libsignalKeys(from)
-	ciphertext := keys.encrypt(plaintext)
-	ratchetKey := h.RatchetKey.Encode()
+	defer keys.wipe()
+	// The official library sends the index of the previous chain's last message
+	// rather than their number, and never reads it.
+	h.PN = max(h.PN, 1) - 1
+	var addresses []byte
+	if c.pq && s.pending != nil {
+		addresses = libsignalAddresses(r.us, r.them)
+	}
+	b := c.encodeMessage(h, keys.encrypt(plaintext), addresses)
+	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
+	if s.pending == nil {
+		return b
+	}
+	return c.encodePreKey(s.pending, b)
+}
 
-	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+2+len(h.pq)+2+addressesSize+macSize)
+// encodeMessage encodes a SignalMessage up to its MAC, for which there is room.
+func (c libsignalCipher) encodeMessage(h header, ciphertext, addresses []byte) []byte {
+	ratchetKey := h.RatchetKey.Encode()
+	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+2+len(h.pq)+2+len(addresses)+macSize)
 	b = append(b, c.versionByte())
 	b = wire.AppendBytes(b, fieldRatchetKey, ratchetKey[:])
 	b = wire.AppendNumber(b, fieldCounter, h.N)
-	// The official library sends the index of the previous chain's last message
-	// rather than their number, and never reads it.
-	b = wire.AppendNumber(b, fieldPreviousCounter, max(h.PN, 1)-1)
+	b = wire.AppendNumber(b, fieldPreviousCounter, h.PN)
 	b = wire.AppendBytes(b, fieldCiphertext, ciphertext)
 	if c.pq {
 		b = wire.AppendBytes(b, fieldPQRatchet, h.pq)
-		if addresses := libsignalAddresses(r.us, r.them); pending != nil && addresses != nil {
-			b = wire.AppendBytes(b, fieldAddresses, addresses)
-		}
 	}
-	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
-	keys.wipe()
-	if pending == nil {
-		return b
+	if addresses != nil {
+		b = wire.AppendBytes(b, fieldAddresses, addresses)
 	}
+	return b
+}
 
-	p := make([]byte, 0, len(b)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
-	p = append(p, c.versionByte())
-	if pending.OneTimePreKeyID != nil {
-		p = wire.AppendNumber(p, fieldPreKeyID, uint32(*pending.OneTimePreKeyID))
+// encodePreKey encodes a PreKeySignalMessage around a SignalMessage.
+func (c libsignalCipher) encodePreKey(h *pqxdh.Header, message []byte) []byte {
+	b := make([]byte, 0, len(message)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
+	b = append(b, c.versionByte())
+	if h.OneTimePreKeyID != nil {
+		b = wire.AppendNumber(b, fieldPreKeyID, uint32(*h.OneTimePreKeyID))
 	}
-	base, identity := pending.BaseKey.Encode(), pending.IdentityKey.Encode()
-	p = wire.AppendBytes(p, fieldBaseKey, base[:])
-	p = wire.AppendBytes(p, fieldIdentityKey, identity[:])
-	p = wire.AppendBytes(p, fieldMessage, b)
-	p = wire.AppendNumber(p, fieldRegistrationID, pending.RegistrationID)
-	p = wire.AppendNumber(p, fieldSignedPreKeyID, uint32(pending.SignedPreKeyID))
-	if pending.KEMPreKeyID != nil {
-		p = wire.AppendNumber(p, fieldKyberPreKeyID, uint32(*pending.KEMPreKeyID))
-		p = wire.AppendBytes(p, fieldKyberCipher, pending.KEMCiphertext)
+	base, identity := h.BaseKey.Encode(), h.IdentityKey.Encode()
+	b = wire.AppendBytes(b, fieldBaseKey, base[:])
+	b = wire.AppendBytes(b, fieldIdentityKey, identity[:])
+	b = wire.AppendBytes(b, fieldMessage, message)
+	b = wire.AppendNumber(b, fieldRegistrationID, h.RegistrationID)
+	b = wire.AppendNumber(b, fieldSignedPreKeyID, uint32(h.SignedPreKeyID))
+	if h.KEMPreKeyID != nil {
+		b = wire.AppendNumber(b, fieldKyberPreKeyID, uint32(*h.KEMPreKeyID))
+		b = wire.AppendBytes(b, fieldKyberCipher, h.KEMCiphertext)
 	}
-	return p
+	return b
 }
 
 func (c libsignalCipher) open(r *Record, s *state, m *Message, from seeds) ([]byte, bool) {

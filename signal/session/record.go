@@ -324,11 +324,16 @@ func (r *Record) open(s *state, m *Message) (Opened, error) {
 		pq.discard()
 		return Opened{}, ErrDecrypt
 	}
-	steps := make([]Step, 0, 5)
+	steps := make([]Step, 0, 6)
 	switch {
 	case opening.Late():
 		steps = append(steps, Step{Kind: StepSkippedKeyUsed, N: m.header.N})
 	case opening.Step():
+		if missed := opening.Missed(); missed > 0 {
+			steps = append(steps, Step{
+				Kind: StepSkipped, Count: missed, N: before.Received, Their: fingerprint(before.TheirKey),
+			})
+		}
 		steps = append(steps, Step{
 			Kind: StepRootReceiving, Label: r.suite.root, N: before.RootSteps + 1,
 			Our: optional(before.OurKey), Their: fingerprint(m.header.RatchetKey),
@@ -338,7 +343,9 @@ func (r *Record) open(s *state, m *Message) (Opened, error) {
 	opening.Commit()
 	pq.commit()
 	if skips > 0 {
-		steps = append(steps, Step{Kind: StepSkipped, Count: skips, N: m.header.N - skips})
+		steps = append(steps, Step{
+			Kind: StepSkipped, Count: skips, N: m.header.N - skips, Their: fingerprint(m.header.RatchetKey),
+		})
 	}
 	if !opening.Late() {
 		steps = append(steps, Step{Kind: StepChainReceiving, N: m.header.N})
@@ -366,6 +373,10 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 	h := m.handshake
 	if r.identity != nil && *r.identity != h.IdentityKey {
 		return Opened{}, ErrIdentity
+	}
+	// Before the handshake, which costs more than all that a counter could.
+	if m.header.N > r.suite.ratchet.MaxForward {
+		return Opened{}, ratchet.ErrTooFar
 	}
 	agreed, err := pqxdh.Accept(r.suite.id, us, r.them, h, own, now)
 	switch {

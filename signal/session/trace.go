@@ -148,8 +148,8 @@ type Step struct {
 	Reason Reason             // for StepRefused
 	Label  Label              // of the key derivation, where there is one
 	Our    safety.Fingerprint // our public key in a root step
-	Their  safety.Fingerprint // their public key in a root step
-	N      uint32             // number of the message, or of the root step
+	Their  safety.Fingerprint // their public key in a root step, or of the chain with the skipped keys
+	N      uint32             // number of the message, of the root step, or of the first key skipped
 	Count  uint32             // for StepSkipped
 }
 

@@ -1,0 +1,100 @@
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+
+	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
+)
+
+// Encode encodes the parts of a parsed message again. If the message was
+// canonical, these are the bytes it was parsed from.
+func Encode(m *Message) []byte {
+	if m.suite == pqxdh.Chate2eV1 {
+		var b []byte
+		if m.handshake != nil {
+			b = appendHandshake(b, m.handshake)
+		}
+		return append(appendHeader(b, m.header, m.salt), m.ciphertext...)
+	}
+	return encodeLibsignal(m, m.header)
+}
+
+func encodeLibsignal(m *Message, h header) []byte {
+	c := suites[m.suite].cipher.(libsignalCipher)
+	b := c.encodeMessage(h, m.ciphertext, m.addresses)
+	b = append(b, m.inner[len(m.inner)-macSize:]...)
+	if m.handshake == nil {
+		return b
+	}
+	return c.encodePreKey(m.handshake, b)
+}
+
+// WithHeader returns a message of the official library with another ratchet
+// header, and the MAC it had.
+func WithHeader(suite pqxdh.Suite, kind Type, b []byte, h ratchet.Header) []byte {
+	m, err := ParseLibsignal(suite, kind, b)
+	if err != nil {
+		panic(err)
+	}
+	return encodeLibsignal(m, header{Header: h, pq: m.header.pq})
+}
+
+// Inner returns the message inside of a PreKey message.
+func Inner(suite pqxdh.Suite, b []byte) []byte {
+	if suite == pqxdh.Chate2eV1 {
+		m, err := Parse(b)
+		if err != nil {
+			panic(err)
+		}
+		return b[len(appendHandshake(nil, m.handshake)):]
+	}
+	m, err := ParseLibsignal(suite, TypePreKey, b)
+	if err != nil {
+		panic(err)
+	}
+	return m.inner
+}
+
+// MAC computes the MAC of a SignalMessage that lacks it.
+func MAC(key []byte, sender, receiver curve.PublicKey, covered []byte) []byte {
+	keys := libsignalMessageKeys{make([]byte, 32+32+16)}
+	copy(keys.b[32:], key)
+	return keys.mac(sender, receiver, covered)
+}
+
+// Ciphertext returns the ciphertext of a parsed message.
+func Ciphertext(m *Message) []byte { return m.ciphertext }
+
+// SealPadded encrypts a SignalMessage like [Record.Encrypt], with this for the
+// padded plaintext. What is no whole number of blocks is not encrypted.
+func SealPadded(r *Record, padded []byte) []byte {
+	s := r.current()
+	pq, err := s.sendPQ()
+	if err != nil {
+		panic(err)
+	}
+	defer pq.commit()
+	h, seed, err := s.ratchet.Send()
+	if err != nil {
+		panic(err)
+	}
+	keys := libsignalKeys(pq.seeds(seed.Array()))
+	b := append([]byte(nil), padded...)
+	if len(b)%aes.BlockSize == 0 {
+		cipher.NewCBCEncrypter(keys.block(), keys.b[64:]).CryptBlocks(b, b)
+	}
+	b = r.suite.cipher.(libsignalCipher).encodeMessage(pq.header(h), b, nil)
+	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
+}
+
+// RatchetStates returns the encoded ratchet state of each session.
+func RatchetStates(r *Record) [][]byte {
+	var all [][]byte
+	for _, s := range r.sessions {
+		all = append(all, s.ratchet.Append(nil))
+	}
+	return all
+}
