@@ -455,12 +455,27 @@ func (s *State) forgetChains() {
 			return false
 		}
 		excess--
-		c.key.Wipe()
-		if !c.skipped.IsZero() {
-			clear(*c.skipped.Reveal())
-		}
+		c.wipe()
 		return true
 	})
+}
+
+// Wipe erases the root key and all chain and skipped keys; the ratchet key pair may
+// be a signed prekey and stays. The state is of no use afterwards.
+func (s *State) Wipe() {
+	s.changes++
+	s.root.Wipe()
+	s.send.key.Wipe()
+	for _, c := range s.receive {
+		c.wipe()
+	}
+}
+
+func (c *receiving) wipe() {
+	c.key.Wipe()
+	if !c.skipped.IsZero() {
+		clear(*c.skipped.Reveal())
+	}
 }
 
 // Skipped returns how many skipped keys the state holds.

@@ -78,7 +78,13 @@ func (r *Record) Identity() (curve.PublicKey, bool) {
 func (r *Record) Trust(key curve.PublicKey) {
 	current := r.current()
 	r.identity = &key
-	r.sessions = slices.DeleteFunc(r.sessions, func(s *state) bool { return s.theirIdentity != key })
+	r.sessions = slices.DeleteFunc(r.sessions, func(s *state) bool {
+		if s.theirIdentity == key {
+			return false
+		}
+		s.wipe()
+		return true
+	})
 	r.inUse = current != nil && current.theirIdentity == key
 }
 
@@ -137,9 +143,18 @@ func (r *Record) add(s *state) {
 	r.identity = &identity
 	r.sessions = slices.Insert(r.sessions, 0, s)
 	r.inUse = true
-	if len(r.sessions) > 1+maxArchived {
-		clear(r.sessions[1+maxArchived:])
-		r.sessions = r.sessions[:1+maxArchived]
+	for len(r.sessions) > 1+maxArchived {
+		last := len(r.sessions) - 1
+		r.sessions[last].wipe()
+		r.sessions = slices.Delete(r.sessions, last, last+1)
+	}
+}
+
+// wipe erases the keys of a session that is dropped.
+func (s *state) wipe() {
+	s.ratchet.Wipe()
+	if s.pq != nil {
+		s.pq.Wipe()
 	}
 }
 
@@ -396,6 +411,7 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 	}
 	opened, err := r.open(s, m)
 	if err != nil {
+		s.wipe()
 		if errors.Is(err, ratchet.ErrTooFar) {
 			return Opened{}, err
 		}
