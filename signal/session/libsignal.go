@@ -135,8 +135,11 @@ func libsignalAddresses(sender, receiver pqxdh.Address) []byte {
 		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
 			name, kind = rest, 1
 		}
+		if len(name) != 36 || name[8] != '-' || name[13] != '-' || name[18] != '-' || name[23] != '-' {
+			return nil
+		}
 		id, err := hex.DecodeString(strings.ReplaceAll(name, "-", ""))
-		if err != nil || len(id) != 16 || len(name) != 36 || a.Device > 127 {
+		if err != nil || len(id) != 16 || a.Device > 127 {
 			return nil
 		}
 		b = append(append(append(b, kind), id...), byte(a.Device))
