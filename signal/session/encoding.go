@@ -182,7 +182,7 @@ func (s *state) read(b []byte, r *Record) bool {
 			return false
 		}
 		pq, err := spqr.Parse(encoded, *r.suite.pq)
-		if err != nil {
+		if err != nil || (pq.Role() == spqr.Initiator) != s.initiator {
 			return false
 		}
 		s.pq = pq
