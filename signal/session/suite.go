@@ -12,9 +12,10 @@ const (
 	maxSkipped  = 2_000
 	maxChains   = 5
 	maxArchived = 40
-	// maxSteps bounds the chain steps that one message may cost over all sessions
-	// of a record before any of them authenticates it.
-	maxSteps = 4 * maxForward
+	// maxSteps bounds the chain steps of both ratchets that one message may cost over
+	// all sessions of a record before any of them authenticates it: as many as one
+	// session allows.
+	maxSteps = 2 * maxForward
 )
 
 // suite is everything in which the suites differ here.

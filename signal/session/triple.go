@@ -52,18 +52,22 @@ func (s *state) receivePQ(message []byte) (pqStep, error) {
 	return pqStep{step}, nil
 }
 
-// distance returns how many chain steps opening m in s would take in the ratchet
-// that has more of them to take, or an error that opening would return as well.
+// distance returns how many chain steps opening m in s would take, in both
+// ratchets together, or an error that opening would return as well.
 func (s *state) distance(m *Message) (uint32, error) {
 	n, err := s.ratchet.Distance(m.header.Header)
 	if err != nil || s.pq == nil {
 		return n, err
 	}
 	pq, err := s.pq.Distance(m.header.pq)
-	if errors.Is(err, spqr.ErrTooFar) {
-		return 0, ratchet.ErrTooFar
+	switch {
+	case err == nil:
+		return n + pq, nil // neither is more than maxForward
+	case n > 0 || errors.Is(err, spqr.ErrTooFar):
+		return 0, pqError(err)
+	default:
+		return 0, nil // the Double Ratchet may have a better name for it
 	}
-	return max(n, pq), nil // for other errors the Double Ratchet may have a better name
 }
 
 // pqError keeps what the Double Ratchet has an error for too. A message whose
