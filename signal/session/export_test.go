@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"slices"
 
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -97,4 +98,38 @@ func RatchetStates(r *Record) [][]byte {
 		all = append(all, s.ratchet.Append(nil))
 	}
 	return all
+}
+
+// Watch returns a function that encodes the states of the sessions that r has
+// now, whatever becomes of them: both ratchets of each.
+func Watch(r *Record) func() [][]byte {
+	sessions := slices.Clone(r.sessions)
+	return func() [][]byte {
+		var all [][]byte
+		for _, s := range sessions {
+			all = append(all, s.ratchet.Append(nil), s.pq.Append(nil))
+		}
+		return all
+	}
+}
+
+// PQ returns what a parsed message carries of the post-quantum ratchet.
+func PQ(m *Message) []byte { return m.header.pq }
+
+// Addresses returns whom a parsed message of the official library says that it is
+// from and to, nil if it does not.
+func Addresses(m *Message) []byte { return m.addresses }
+
+// WithPQ returns a message that carries something else of the post-quantum
+// ratchet, and the MAC or tag it had.
+func WithPQ(m *Message, pq []byte) []byte {
+	changed := *m
+	changed.header.pq = pq
+	return Encode(&changed)
+}
+
+// ServiceAddresses is how the official library encodes sender and receiver, nil if
+// it would not.
+func ServiceAddresses(sender, receiver pqxdh.Address) []byte {
+	return libsignalAddresses(sender, receiver)
 }
