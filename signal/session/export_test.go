@@ -77,7 +77,7 @@ func SealPadded(r *Record, padded []byte) []byte {
 	if err != nil {
 		panic(err)
 	}
-	defer pq.commit()
+	defer pq.commit(s)
 	h, seed, err := s.ratchet.Send()
 	if err != nil {
 		panic(err)

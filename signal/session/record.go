@@ -195,7 +195,7 @@ func (r *Record) Encrypt(plaintext []byte, now time.Time) (*Sealed, error) {
 		sealed.Type = TypePreKey
 	}
 	sealed.Bytes = r.suite.cipher.seal(r, s, pq.header(header), pq.seeds(seed.Array()), plaintext)
-	pq.commit()
+	pq.commit(s)
 
 	steps := make([]Step, 0, 3)
 	if !before.HasSending {
@@ -355,8 +355,8 @@ func (r *Record) open(s *state, m *Message) (Opened, error) {
 		})
 	}
 	skips := opening.Skips()
-	opening.Commit()
-	pq.commit()
+	opening.CommitIn(pq.era())
+	pq.commit(s)
 	if skips > 0 {
 		steps = append(steps, Step{
 			Kind: StepSkipped, Count: skips, N: m.header.N - skips, Their: fingerprint(m.header.RatchetKey),

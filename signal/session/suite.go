@@ -21,7 +21,7 @@ const (
 // suite is everything in which the suites differ here.
 type suite struct {
 	id      pqxdh.Suite
-	ratchet ratchet.Rules
+	ratchet ratchet.Rules // eras are the epochs of pq
 	root    kdf.Label
 	message kdf.Label
 	bound   bool         // the handshake's transcript is associated data
@@ -63,6 +63,7 @@ var suites = map[pqxdh.Suite]*suite{
 		id: pqxdh.Chate2eV1,
 		ratchet: ratchet.Rules{
 			RootInfo: kdf.Chate2eRoot.String(), MaxForward: maxForward, MaxSkipped: maxSkipped, MaxChains: maxChains,
+			Eras: true,
 		},
 		root:    kdf.Chate2eRoot,
 		message: kdf.Chate2eMessage,
@@ -83,7 +84,7 @@ func libsignalSuite(id pqxdh.Suite, version byte, pq *spqr.Config) *suite {
 		id: id,
 		ratchet: ratchet.Rules{
 			RootInfo: kdf.LibsignalRoot.String(), MaxForward: maxForward, MaxSkipped: maxSkipped, MaxChains: maxChains,
-			KeepChains: true,
+			KeepChains: true, Eras: pq != nil,
 		},
 		root:    kdf.LibsignalRoot,
 		message: kdf.LibsignalMessage,

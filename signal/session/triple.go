@@ -98,10 +98,21 @@ func (p pqStep) seeds(seed *[32]byte) seeds {
 	return seeds{seed: seed, pq: p.Key()}
 }
 
-func (p pqStep) commit() {
+// commit takes the step in s. A seed of the Double Ratchet is of no use without
+// the key of the other, and is dropped where that one is gone.
+func (p pqStep) commit(s *state) {
 	if p.Step != nil {
 		p.Commit()
+		s.ratchet.Forget(s.pq.Oldest())
 	}
+}
+
+// era is the time of a received message: the epoch of its key.
+func (p pqStep) era() uint64 {
+	if p.Step == nil {
+		return 0
+	}
+	return p.Event().KeyEpoch
 }
 
 func (p pqStep) discard() {

@@ -284,3 +284,37 @@ func manySteps(t *testing.T) time.Duration {
 	step.Discard()
 	return took
 }
+
+// A message that is late by an epoch opens. By two it does not, and its key in the
+// Double Ratchet, which is worth nothing alone, is not kept for it any longer.
+func TestLateByEpochs(t *testing.T) {
+	eachTriple(t, func(t *testing.T, suite pqxdh.Suite) {
+		alice, bob := talking(t, suite)
+		late := alice.sendMany(t, 2)
+		next := func() { // until Bob sends in the next epoch
+			epoch := bob.pq(t).Sending
+			for bob.pq(t).Sending == epoch {
+				bob.take(t, alice.make(t, nil))
+				alice.take(t, bob.make(t, nil))
+			}
+			bob.make(t, nil)
+		}
+		skipped := func() int { return must(bob.record.Status()).Counters.Skipped }
+		next()
+		if got, want := skipped(), 2; suite == pqxdh.Chate2eV1 && got != want {
+			t.Errorf("%d skipped keys after one epoch, want %d", got, want)
+		}
+		if suite == pqxdh.Chate2eV1 { // the other forgets chains as the official library does
+			bob.opens(t, late[0])
+		}
+		next()
+		bob.restart(t)
+		if got := skipped(); got != 0 {
+			t.Errorf("%d skipped keys after two epochs", got)
+		}
+		bob.refuses(t, late[1], session.ErrDecrypt)
+		if suite == pqxdh.Chate2eV1 {
+			bob.refuses(t, late[0], session.ErrDecrypt)
+		}
+	})
+}

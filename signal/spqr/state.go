@@ -167,6 +167,9 @@ func (s *State) find(m *message) (*link, error) {
 	return l, l.checkIndex(m.index, s.config.maxJump())
 }
 
+// Oldest returns the first epoch of which keys can still be found.
+func (s *State) Oldest() uint64 { return s.chains.oldest() }
+
 // Role returns the role that the state was made for.
 func (s *State) Role() Role { return s.chains.role }
 
