@@ -330,7 +330,7 @@ func TestTracesOfRefusals(t *testing.T) {
 func TestNames(t *testing.T) {
 	seen := map[string]bool{}
 	for k := range session.StepRefused + 3 {
-		name := session.StepKind(k).String()
+		name := k.String()
 		if seen[name] || name == "" {
 			t.Errorf("step %d is %q", k, name)
 		}
@@ -340,7 +340,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for r := range session.ReasonWrongDevice + 3 {
-		name := session.Reason(r).String()
+		name := r.String()
 		if seen[name] || name == "" {
 			t.Errorf("reason %d is %q", r, name)
 		}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/chate2e/chate2e/internal/client"
+)
+
+type contactsCmd struct {
+	List   contactsListCmd   `cmd:"" help:"List all contacts."`
+	Add    contactsAddCmd    `cmd:"" help:"Add a contact, and ask to be one."`
+	Accept contactsAcceptCmd `cmd:"" help:"Accept a request."`
+	Block  contactsBlockCmd  `cmd:"" help:"Block a contact."`
+	Remove contactsRemoveCmd `cmd:"" help:"Remove a contact and the conversation."`
+}
+
+// who is the argument that names somebody.
+type who struct {
+	Who string `arg:"" help:"User ID, link, username or a contact's name."`
+}
+
+type contactsListCmd struct{}
+
+func (*contactsListCmd) Run(ctx context.Context, e *env) error {
+	return e.with(ctx, func(s *session) error {
+		contacts, err := s.Contacts(ctx)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			for _, c := range contacts {
+				if err := e.result(contactObject(c), ""); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if len(contacts) == 0 {
+			e.note("No contacts yet. Add one with: chate2e contacts add WHO")
+			return nil
+		}
+		var rows [][]string
+		for _, c := range contacts {
+			rows = append(rows, contactRow(c))
+		}
+		return e.result(nil, table(rows))
+	})
+}
+
+func contactRow(c client.Contact) []string {
+	var notes []string
+	if c.State != client.ContactAccepted {
+		notes = append(notes, string(c.State))
+	}
+	if c.Verified {
+		notes = append(notes, "verified")
+	}
+	if c.KeyChanged {
+		notes = append(notes, "KEY CHANGED")
+	}
+	switch {
+	case c.Presence == client.PresenceOffline && c.LastSeen != nil:
+		notes = append(notes, "last seen "+local(*c.LastSeen))
+	case c.Presence != client.PresenceUnknown:
+		notes = append(notes, string(c.Presence))
+	}
+	return []string{clean(contactName(c)), clean(c.Username), c.UserID, strings.Join(notes, ", ")}
+}
+
+func contactName(c client.Contact) string {
+	switch {
+	case c.DisplayName != "":
+		return c.DisplayName
+	case c.Username != "":
+		return c.Username
+	default:
+		return shortID(c.UserID)
+	}
+}
+
+// shortID is the beginning of a user ID, for where all of it would not fit.
+func shortID(id string) string {
+	if len(id) < 8 {
+		return id
+	}
+	return id[:4] + " " + id[4:8] + " …"
+}
+
+// change runs a verb on one contact and prints what it is afterwards.
+func (e *env) change(ctx context.Context, verb func(*session) (client.Contact, error)) error {
+	return e.with(ctx, func(s *session) error {
+		c, err := verb(s)
+		if err != nil {
+			return err
+		}
+		return e.result(contactObject(c), table([][]string{contactRow(c)}))
+	})
+}
+
+type contactsAddCmd struct{ who }
+
+func (c *contactsAddCmd) Run(ctx context.Context, e *env) error {
+	return e.change(ctx, func(s *session) (client.Contact, error) { return s.AddContact(ctx, c.Who) })
+}
+
+type contactsAcceptCmd struct{ who }
+
+func (c *contactsAcceptCmd) Run(ctx context.Context, e *env) error {
+	return e.change(ctx, func(s *session) (client.Contact, error) { return s.AcceptContact(ctx, c.Who) })
+}
+
+type contactsBlockCmd struct{ who }
+
+func (c *contactsBlockCmd) Run(ctx context.Context, e *env) error {
+	return e.change(ctx, func(s *session) (client.Contact, error) { return s.BlockContact(ctx, c.Who) })
+}
+
+type contactsRemoveCmd struct{ who }
+
+func (c *contactsRemoveCmd) Run(ctx context.Context, e *env) error {
+	return e.change(ctx, func(s *session) (client.Contact, error) { return s.RemoveContact(ctx, c.Who) })
+}
+
+type safetyCmd struct{ who }
+
+func (c *safetyCmd) Run(ctx context.Context, e *env) error {
+	return e.safety(ctx, func(s *session) (client.Safety, error) { return s.Safety(ctx, c.Who) })
+}
+
+type verifyCmd struct {
+	who
+	Number []string `arg:"" help:"The 60 digits that the other side shows; spaces do not count."`
+}
+
+func (c *verifyCmd) Run(ctx context.Context, e *env) error {
+	return e.safety(ctx, func(s *session) (client.Safety, error) {
+		return s.Verify(ctx, c.Who, strings.Join(c.Number, " "))
+	})
+}
+
+type acceptKeyCmd struct{ who }
+
+func (c *acceptKeyCmd) Run(ctx context.Context, e *env) error {
+	return e.safety(ctx, func(s *session) (client.Safety, error) { return s.AcceptKey(ctx, c.Who) })
+}
+
+func (e *env) safety(ctx context.Context, verb func(*session) (client.Safety, error)) error {
+	return e.with(ctx, func(s *session) error {
+		safety, err := verb(s)
+		if err != nil {
+			return err
+		}
+		return e.result(safety, safetyText(safety))
+	})
+}
+
+// safetyText writes the number as the other side sees it too, and what it is worth.
+func safetyText(s client.Safety) string {
+	number := digits(s.Number, 4) + "\n"
+	switch {
+	case s.KeyChanged:
+		return number + "The username names another account now. Look closely before: chate2e accept-key WHO\n"
+	case s.Verified:
+		return number + "Verified.\n"
+	default:
+		return number + "Not verified. Compare with the number on the other side, then: chate2e verify WHO NUMBER\n"
+	}
+}
+
+// digits writes a safety number in groups of five, so many in a line.
+func digits(number string, perLine int) string {
+	var b strings.Builder
+	for i := range len(number) {
+		switch {
+		case i == 0:
+		case i%(5*perLine) == 0:
+			b.WriteByte('\n')
+		case i%5 == 0:
+			b.WriteByte(' ')
+		}
+		b.WriteByte(number[i])
+	}
+	return b.String()
+}
+
+// reasonText says why a message waits.
+func reasonText(reason string) string {
+	switch reason {
+	case "":
+		return ""
+	case "no_prekeys":
+		return "the contact was away for long: it leaves when she is back"
+	case "unknown_user":
+		return "the relay does not know this user"
+	case "mailbox_full":
+		return "the contact's mailbox is full"
+	case "key_mismatch":
+		return "the relay gives keys that are not the contact's"
+	case "key_changed":
+		return "the username names another account now: chate2e safety WHO"
+	default:
+		return strings.ReplaceAll(clean(reason), "_", " ")
+	}
+}

@@ -1,0 +1,417 @@
+package client_test
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chate2e/chate2e/internal/client"
+	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/internal/relay"
+	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/session"
+)
+
+// Offsets in a signed device list with one device (docs/PROTOCOL.md).
+var listParts = map[string][2]int{
+	"format": {0, 1}, "account key": {1, 33}, "version": {33, 41}, "time": {41, 49}, "count": {49, 50},
+	"device number": {50, 51}, "identity key": {51, 83}, "added": {83, 91}, "signature": {91, 155},
+}
+
+// A relay that forges any part of a bundle gets no message, and does no lasting
+// harm: what was held goes out when it gives the right keys.
+func TestForgedBundlesAreHeld(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		r := testrand.New(t)
+		mallory := w.puppet()
+		mallorys := mallory.prekeys.Offer(mallory.identity)
+		bob := w.puppet()
+		newer := bob.sign(2, bob.identity.Key.PublicKey())
+
+		forgeries := map[string]func(*relay.BundlesResponse){
+			"no list":              func(b *relay.BundlesResponse) { b.DeviceList = relay.Bytes{} },
+			"cut list":             func(b *relay.BundlesResponse) { b.DeviceList = b.DeviceList[:len(b.DeviceList)-1] },
+			"Mallory's list":       func(b *relay.BundlesResponse) { b.DeviceList = mallory.list },
+			"Mallory's everything": func(b *relay.BundlesResponse) { *b = mallory.bundles() },
+			"Mallory's key in a list of Bob's device": func(b *relay.BundlesResponse) {
+				b.DeviceList = mallory.sign(1, bob.identity.Key.PublicKey())
+			},
+			"rolled back": nil, // the list that was registered; a newer one is seen first
+			"fork": func(b *relay.BundlesResponse) {
+				b.DeviceList = bob.signAt(2, bob.identity.Key.PublicKey(), time.Now().Add(time.Hour))
+			},
+			"another device": func(b *relay.BundlesResponse) { b.DeviceList = newer; b.Bundles[0].Device = 2 },
+			"Mallory's signed prekey": func(b *relay.BundlesResponse) {
+				b.DeviceList = newer
+				b.Bundles[0].Signed.Key = mallorys.SignedPreKey.Append(nil)
+			},
+			"Mallory's KEM prekey": func(b *relay.BundlesResponse) {
+				b.DeviceList = newer
+				b.Bundles[0].KEM.Key = mallorys.KEMPreKey.Append(nil)
+			},
+			"garbage prekey":     func(b *relay.BundlesResponse) { b.DeviceList = newer; b.Bundles[0].Signed.Key = []byte("garbage") },
+			"garbage KEM prekey": func(b *relay.BundlesResponse) { b.DeviceList = newer; b.Bundles[0].KEM.Key = []byte("garbage") },
+			"garbage one-time prekey": func(b *relay.BundlesResponse) {
+				b.DeviceList = newer
+				b.Bundles[0].OneTime = &relay.Prekey{Kind: relay.PrekeyECOneTime, ID: 7, Key: []byte("garbage")}
+			},
+			"bit of a signed prekey": func(b *relay.BundlesResponse) {
+				b.DeviceList = newer
+				key := bytes.Clone(b.Bundles[0].Signed.Key)
+				key[2+r.IntN(len(key)-2)] ^= 1 << r.IntN(8)
+				b.Bundles[0].Signed.Key = key
+			},
+		}
+		for part, at := range listParts {
+			forgeries["list: "+part] = func(b *relay.BundlesResponse) {
+				list := bytes.Clone(newer)
+				list[at[0]+r.IntN(at[1]-at[0])] ^= byte(1 + r.IntN(255))
+				b.DeviceList = list
+			}
+		}
+		names := make([]string, 0, len(forgeries))
+		for name := range forgeries {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+
+		alice := w.register("alice")
+		h := alice.corrupt()
+		// The newest list is known before: from a look at the safety number.
+		h.onAnswer("GET /devices", func(string, []byte) []byte {
+			return []byte(`{"device_list":"` + encode(newer) + `"}`)
+		})
+		if _, err := alice.AddContact(t.Context(), bob.id()); err != nil {
+			t.Fatal(err)
+		}
+		number, err := alice.Safety(t.Context(), bob.id())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.onAnswer("GET /devices", nil)
+		sent, err := alice.Send(t.Context(), bob.id(), "for Bob's eyes only", client.SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		posted := 0
+		h.onAnswer("POST /messages", func(_ string, answer []byte) []byte { posted++; return answer })
+		for _, name := range names {
+			forge := forgeries[name]
+			if forge == nil {
+				forge = func(*relay.BundlesResponse) {}
+			}
+			h.onBundles(forge)
+			if err := alice.Flush(t.Context()); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got := alice.state(sent.ID); got != client.StateHeld {
+				t.Errorf("%s: the message is %s", name, got)
+			}
+			if status, err := alice.ContactStatus(t.Context(), bob.id()); err != nil || status.Reason != "key_mismatch" || status.Held != 2 {
+				t.Errorf("%s: %+v, %v", name, status, err)
+			}
+		}
+		if posted != 0 {
+			t.Errorf("%d messages were posted", posted)
+		}
+		if after, err := alice.Safety(t.Context(), bob.id()); err != nil || after != number {
+			t.Errorf("the safety number changed: %+v, %v", after, err)
+		}
+		events, err := alice.Protocol(t.Context(), bob.id(), 10)
+		if err != nil || len(events) == 0 || events[0].Kind != "refused" || events[0].Steps[0].Reason != "key_mismatch" {
+			t.Errorf("protocol events: %+v, %v", events, err)
+		}
+
+		h.onBundles(func(b *relay.BundlesResponse) { b.DeviceList = newer })
+		if err := alice.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := alice.state(sent.ID); got != client.StateSent || posted != 2 {
+			t.Errorf("the message is %s, %d were posted", got, posted)
+		}
+	})
+}
+
+// bundles is what the relay would say of the puppet.
+func (p *puppet) bundles() relay.BundlesResponse {
+	b := p.prekeys.Offer(p.identity)
+	return relay.BundlesResponse{DeviceList: p.list, Bundles: []relay.Bundle{{
+		Device: 1,
+		Signed: relay.Prekey{Kind: relay.PrekeySigned, ID: 1, Key: b.SignedPreKey.Append(nil)},
+		KEM:    relay.Prekey{Kind: relay.PrekeyKEMOneTime, ID: 2, Key: b.KEMPreKey.Append(nil)},
+	}}}
+}
+
+func encode(b []byte) string {
+	text, _ := relay.Bytes(b).MarshalText()
+	return string(text)
+}
+
+// First messages that prove nothing are refused and leave no trace: no contact, no
+// session, no used prekey.
+func TestForgedFirstMessagesAreRefused(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		r := testrand.New(t)
+		bob := w.register("bob").run()
+		alice := w.register("alice").run() // whom Mallory wants to be
+		mallory := w.puppet()
+		settle()
+
+		first := func(us *pqxdh.Identity, list []byte) []byte {
+			return mallory.seal(mallory.start(bob.id, us), content.Content{DeviceList: list, Message: mallory.message(1, content.Text{Text: "forged"})}.Pad())
+		}
+		own := mallory.identity
+		stolen := &pqxdh.Identity{Address: own.Address, Key: curve.GenerateKey()}
+		forgeries := map[string][]byte{
+			"no list":                 first(own, nil),
+			"garbage list":            first(own, []byte("garbage")),
+			"cut list":                first(own, mallory.list[:len(mallory.list)-1]),
+			"another identity key":    first(stolen, mallory.list),
+			"another device number":   first(&pqxdh.Identity{Address: pqxdh.Address{Name: mallory.id(), Device: 2}, Key: own.Key}, mallory.list),
+			"a list that nobody owns": first(own, w.puppet().list),
+			"posing as Alice":         first(&pqxdh.Identity{Address: pqxdh.Address{Name: alice.id, Device: 1}, Key: own.Key}, mallory.list),
+			"unreadable content":      mallory.seal(mallory.start(bob.id, own), []byte("no padding")),
+			"no content":              mallory.seal(mallory.start(bob.id, own), content.Content{DeviceList: mallory.list, Message: []byte{0xff}}.Pad()),
+			"garbage":                 r.Bytes(2000),
+			"a byte":                  {1},
+			"cut":                     first(own, mallory.list)[:1000],
+		}
+		for part, at := range listParts {
+			list := bytes.Clone(mallory.list)
+			list[at[0]+r.IntN(at[1]-at[0])] ^= byte(1 + r.IntN(255))
+			forgeries["list: "+part] = first(own, list)
+		}
+		for name, forged := range forgeries {
+			mallory.post(bob.id, forged)
+			settle()
+			contacts, err := bob.Contacts(t.Context())
+			if err != nil || len(contacts) != 0 {
+				t.Fatalf("%s: Bob has %+v, %v", name, contacts, err)
+			}
+		}
+		// A relay that changes the name outside gains nothing either.
+		genuine := first(own, mallory.list)
+		h := bob.corrupt()
+		h.onPush(func(in relay.Incoming) []relay.Incoming {
+			var user relay.UserID
+			if err := user.UnmarshalText([]byte(alice.id)); err != nil {
+				t.Error(err)
+			}
+			in.From.User = user
+			return []relay.Incoming{in}
+		})
+		bob.run()
+		settle()
+		mallory.post(bob.id, genuine)
+		settle()
+		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
+			t.Fatalf("relabelled: Bob has %+v, %v", contacts, err)
+		}
+		h.onPush(nil)
+
+		mallory.say(bob.id, "honest at last")
+		settle()
+		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 || contacts[0].UserID != mallory.id() {
+			t.Errorf("Bob has %+v, %v", contacts, err)
+		}
+	})
+}
+
+// In an existing conversation, what is forged is one calm line, and the
+// conversation goes on.
+func TestGarbageInAConversation(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		r := testrand.New(t)
+		alice, bob := w.register("alice").run(), w.register("bob").run()
+		settle()
+		befriend(alice, bob)
+		h := bob.corrupt()
+		bob.run()
+		settle()
+		var last relay.Incoming
+		h.onPush(func(in relay.Incoming) []relay.Incoming {
+			if in.Kind == relay.KindMessage {
+				last = in
+			}
+			return []relay.Incoming{in}
+		})
+		alice.send(bob, "one")
+		settle()
+		session := sessionOf(t, bob, alice)
+		for i := range 300 {
+			forged := last
+			forged.Handle = relay.Handle{Seq: 1 << 40, ID: relay.NewEnvelopeID()}
+			forged.Body = bytes.Clone(last.Body)
+			switch i % 4 {
+			case 0:
+				forged.Body = r.Bytes(1 + r.IntN(3000))
+			case 1: // of a message that has not come
+				forged.Body[34+r.IntN(4)] ^= byte(1 + r.IntN(255))
+			case 2:
+				forged.Body[r.IntN(len(forged.Body))] ^= byte(1 + r.IntN(255))
+			case 3:
+				forged.Body = forged.Body[:r.IntN(len(forged.Body))+1]
+			}
+			h.inject(relay.AppendPush(nil, relay.Push{Envelopes: []relay.Incoming{forged}, Drained: true}))
+			if i%50 == 0 {
+				settle()
+			}
+		}
+		settle()
+		alice.send(bob, "two")
+		settle()
+		bob.send(alice, "three")
+		settle()
+		var got []string
+		for _, line := range strings.Split(bob.conversation(alice), "\n") {
+			if !strings.HasPrefix(line, "< undecryptable") {
+				got = append(got, line)
+			}
+		}
+		want := []string{"< request", "> accepted", "< one", "< two", "> three"}
+		if !slices.Equal(got, want) {
+			t.Errorf("Bob sees %q, want %q", got, want)
+		}
+		if !strings.Contains(alice.conversation(bob), "< three") {
+			t.Error("Alice does not see the answer")
+		}
+		if after := sessionOf(t, bob, alice); after != session {
+			t.Errorf("session %s became %s", session, after)
+		}
+	})
+}
+
+// sessionOf returns the name of the session in use.
+func sessionOf(t *testing.T, p, other *person) string {
+	t.Helper()
+	events, err := p.Protocol(t.Context(), other.id, 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range slices.Backward(events) {
+		if e.Kind == "decrypted" || e.Kind == "encrypted" {
+			return e.Session
+		}
+	}
+	t.Fatal("no session")
+	return ""
+}
+
+// A device list that is signed anew spreads, and the old one is refused from then
+// on.
+func TestDeviceListIsRenewed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob := w.register("alice").run(), w.register("bob").run()
+		settle()
+		befriend(alice, bob)
+		h := alice.corrupt()
+		var lists [][]byte
+		h.onAnswer("GET /devices", func(_ string, answer []byte) []byte {
+			lists = append(lists, answer)
+			return answer
+		})
+		alice.run()
+		bob.stop()
+		rest(8 * 24 * time.Hour)
+		bob.reopen().run()
+		settle()
+		bob.send(alice, "a week later")
+		settle()
+		if len(lists) != 1 {
+			t.Fatalf("Alice asked %d times for device lists", len(lists))
+		}
+		bob.send(alice, "and again")
+		settle()
+		if len(lists) != 1 {
+			t.Errorf("Alice asked %d times for device lists", len(lists))
+		}
+		if !strings.HasSuffix(alice.conversation(bob), "< a week later\n< and again") {
+			t.Errorf("Alice sees\n%s", alice.conversation(bob))
+		}
+	})
+}
+
+// The replay of a first message on a last-resort prekey is refused even when
+// everything else of it was forgotten.
+func TestReplayOnALastResortPreKey(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bob := w.register("bob").run()
+		mallory := w.puppet()
+		settle()
+		bundle := mallory.fetch(bob.id)
+		for bundle.OneTimePreKey != nil || !bundle.KEMPreKey.LastResort { // use all the others up
+			bundle = mallory.fetch(bob.id)
+		}
+		record, err := session.New(pqxdh.Chate2eV1, mallory.identity.Address, pqxdh.Address{Name: bob.id, Device: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := record.Initiate(mallory.identity, bundle, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		first := mallory.seal(record, content.Content{DeviceList: mallory.list, Message: mallory.text("pay me")}.Pad())
+		mallory.post(bob.id, first)
+		settle()
+		if _, err := bob.RemoveContact(t.Context(), mallory.id()); err != nil {
+			t.Fatal(err)
+		}
+		rest(61 * 24 * time.Hour / 2) // within the life of the prekey
+		mallory.post(bob.id, first)
+		settle()
+		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
+			t.Errorf("Bob has %+v, %v", contacts, err)
+		}
+	})
+}
+
+func TestSafetyNumbers(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob := w.register("alice").run(), w.register("bob").run()
+		carol := w.register("carol").run()
+		settle()
+		ctx := t.Context()
+		alice.add(bob.id)
+		bob.add(alice.id)
+		alice.add(carol.id)
+		settle()
+		a, err := alice.Safety(ctx, "bob")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := bob.Safety(ctx, "alice")
+		if err != nil || a != b || len(a.Number) != 60 || a.Verified {
+			t.Errorf("%+v and %+v, %v", a, b, err)
+		}
+		c, err := alice.Safety(ctx, carol.id)
+		if err != nil || c.Number == a.Number {
+			t.Errorf("%+v, %v", c, err)
+		}
+		_, err = alice.Verify(ctx, bob.id, c.Number)
+		wantCode(t, "Carol's number", err, client.CodeMismatch)
+		_, err = alice.Verify(ctx, bob.id, "1234")
+		wantCode(t, "no number", err, client.CodeUsage)
+		if alice.contact(bob).Verified {
+			t.Error("verified")
+		}
+		spaced := ""
+		for i := 0; i < 60; i += 5 {
+			spaced += a.Number[i:i+5] + " "
+		}
+		s, err := alice.Verify(ctx, bob.id, spaced)
+		if err != nil || !s.Verified || !alice.contact(bob).Verified || bob.contact(alice).Verified {
+			t.Errorf("%+v, %v", s, err)
+		}
+
+		w.relay.pipe.cut()
+		dave := "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		if _, err := alice.AddContact(ctx, dave); err != nil {
+			t.Fatal(err)
+		}
+		_, err = alice.Safety(ctx, dave)
+		wantCode(t, "offline", err, client.CodeNoKey)
+	})
+}

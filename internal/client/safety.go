@@ -1,0 +1,321 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/internal/vault"
+	"github.com/chate2e/chate2e/signal/safety"
+	"github.com/chate2e/chate2e/signal/session"
+)
+
+// Safety returns the safety number shared with a contact. It is over the two
+// account keys and user IDs, so it stays the same as devices come and go. Before
+// anything was exchanged the relay is asked for the contact's key, which is
+// checked against the user ID.
+//
+// It returns [CodeNotFound], [CodeAmbiguous]; [CodeNoKey] if the key is not known
+// yet and the relay does not answer, and [CodeKeyMismatch].
+func (c *Client) Safety(ctx context.Context, who string) (Safety, error) {
+	contact, err := c.withKey(ctx, who)
+	if err != nil {
+		return Safety{}, err
+	}
+	number, err := c.number(contact)
+	if err != nil {
+		return Safety{}, err
+	}
+	return Safety{Number: number.String(), Verified: contact.Verified, KeyChanged: contact.KeyChanged()}, nil
+}
+
+// withKey returns a contact whose account key is known.
+func (c *Client) withKey(ctx context.Context, who string) (vault.Contact, error) {
+	find := func() (contact vault.Contact, err error) {
+		err = c.view(ctx, func(tx *vault.Tx) (err error) {
+			contact, err = c.find(tx, who)
+			return err
+		})
+		return contact, err
+	}
+	contact, err := find()
+	if err != nil || contact.AccountKey != nil {
+		return contact, err
+	}
+	if err := c.fetchKey(ctx, contact.User); err != nil {
+		return vault.Contact{}, err
+	}
+	return find()
+}
+
+// fetchKey asks the relay for the account key of somebody. It returns [CodeNoKey]
+// or [CodeKeyMismatch].
+func (c *Client) fetchKey(ctx context.Context, id string) error {
+	user, err := parseUserID(id)
+	if err != nil {
+		return err
+	}
+	switch _, err := c.fetchDevices(ctx, user); {
+	case errors.Is(err, &Error{Code: CodeKeyMismatch}):
+		return err
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fail(CodeNoKey, err, "the contact's key is not known yet, and the relay did not give it")
+	default:
+		return nil
+	}
+}
+
+// number computes the safety number shared with a contact.
+func (c *Client) number(contact vault.Contact) (*safety.Number, error) {
+	number, err := safety.New(
+		safety.Party{ID: []byte(c.me.id()), Key: c.me.accountKey[:]},
+		safety.Party{ID: []byte(contact.User), Key: contact.AccountKey},
+		safety.Config{})
+	if err != nil {
+		return nil, fail(CodeInternal, err, "the safety number could not be computed")
+	}
+	return number, nil
+}
+
+// Verify marks a contact as verified if number is the safety number shared with
+// her: 60 digits, spaces allowed. It returns [CodeUsage] for something that is no
+// safety number; [CodeMismatch] for another one, or if the contact's username
+// names another account now; and the errors of [Client.Safety].
+func (c *Client) Verify(ctx context.Context, who, number string) (Safety, error) {
+	shown, err := safety.ParseNumber(number)
+	if err != nil {
+		return Safety{}, fail(CodeUsage, err, "a safety number has 60 digits")
+	}
+	known, err := c.withKey(ctx, who)
+	if err != nil {
+		return Safety{}, err
+	}
+	var s Safety
+	err = c.update(ctx, func(tx *vault.Tx, ch *change) error {
+		contact, err := tx.Contact(known.User)
+		if err != nil {
+			return notFound(err, "the contact is gone")
+		}
+		if contact.KeyChanged() {
+			return fail(CodeMismatch, nil, "the contact's username names another account now; decide about that first")
+		}
+		ours, err := c.number(contact)
+		if err != nil {
+			return err
+		}
+		if equal, err := ours.Matches(shown); err != nil || !equal {
+			return fail(CodeMismatch, err, "that is not the safety number shared with this contact; do not send secrets")
+		}
+		contact.Verified = true
+		ch.contact(contact.User)
+		s = Safety{Number: ours.String(), Verified: true}
+		_, err = tx.PutContact(contact)
+		return err
+	})
+	return s, err
+}
+
+// AcceptKey makes a contact stand for the account that her username names now. She
+// is not verified then, and is asked to be a contact again, unless she has asked
+// already. Texts that were held, or were not encrypted yet, are sent to the new
+// account; those that were encrypted for the old one are given up.
+//
+// The relay is asked for the new account first: it returns [CodeNoKey] or
+// [CodeKeyMismatch], and nothing has changed then. For a contact whose key has not
+// changed it is [Client.Safety].
+func (c *Client) AcceptKey(ctx context.Context, who string) (Safety, error) {
+	var old vault.Contact
+	err := c.view(ctx, func(tx *vault.Tx) (err error) {
+		old, err = c.findChanged(tx, who)
+		return err
+	})
+	if err != nil {
+		return Safety{}, err
+	}
+	if !old.KeyChanged() {
+		return c.Safety(ctx, old.User)
+	}
+	if err := c.fetchKey(ctx, old.NewUser); err != nil {
+		return Safety{}, err
+	}
+	err = c.update(ctx, func(tx *vault.Tx, ch *change) error {
+		contact, err := tx.Contact(old.User)
+		if err != nil {
+			return notFound(err, "the contact is gone")
+		}
+		if contact.NewUser != old.NewUser {
+			return fail(CodeKeyMismatch, nil, "the username names yet another account now; look again")
+		}
+		return c.moveContact(tx, ch, contact)
+	})
+	if err != nil {
+		return Safety{}, err
+	}
+	return c.Safety(ctx, old.NewUser)
+}
+
+// findChanged returns the contact that who names, rather one whose key has
+// changed.
+func (c *Client) findChanged(tx *vault.Tx, who string) (vault.Contact, error) {
+	p, err := parseWho(who)
+	if err != nil {
+		return vault.Contact{}, err
+	}
+	contact, err := c.findAmong(tx, p, vault.Contact.KeyChanged)
+	if errors.Is(err, &Error{Code: CodeNotFound}) {
+		return c.find(tx, who)
+	}
+	return contact, err
+}
+
+// moveContact makes a contact stand for the account NewUser.
+func (c *Client) moveContact(tx *vault.Tx, ch *change, old vault.Contact) error {
+	to := old.NewUser
+	unsent, err := c.takeUnsent(tx, ch, old)
+	if err != nil {
+		return err
+	}
+	// She may have asked already: then two conversations become one.
+	asked, err := tx.Contact(to)
+	switch {
+	case errors.Is(err, vault.ErrNotFound):
+	case err != nil:
+		return err
+	case asked.State == vault.Blocked:
+		return fail(CodeBlocked, nil, "the username names a contact now who is blocked")
+	default:
+		if err := tx.AbsorbContact(to, old.User); err != nil {
+			return err
+		}
+	}
+	if err := tx.MoveContact(old.User, to); err != nil {
+		return err
+	}
+	ch.removed = append(ch.removed, old.User)
+	ch.contact(to)
+	ch.presence = true
+	contact, err := tx.Contact(to)
+	if err != nil {
+		return err
+	}
+	if contact.AccountKey, err = storedKey(tx, to); err != nil {
+		return err
+	}
+	contact.TopicIn, contact.TopicOut, contact.LastSeen = asked.TopicIn, asked.TopicOut, asked.LastSeen
+	switch asked.State {
+	case vault.Incoming:
+		contact, err = c.accept(tx, ch, contact)
+	case vault.Accepted, vault.Requested:
+		contact.State = asked.State
+		contact, err = tx.PutContact(contact)
+	default:
+		contact, err = c.request(tx, ch, contact)
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range unsent {
+		row := vault.Message{ID: m.ID, Kind: m.Kind, Text: m.Text, ClientID: m.ClientID, SentAt: m.SentAt}
+		if _, err := c.compose(tx, ch, contact, row, content.Text{Text: m.Text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeUnsent ends all jobs of a contact, and takes the texts among them that were
+// not encrypted out of the conversation, to be sent elsewhere: their numbers
+// belong to the old account.
+func (c *Client) takeUnsent(tx *vault.Tx, ch *change, old vault.Contact) ([]vault.Message, error) {
+	jobs, err := tx.Jobs(old.User, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	var unsent []vault.Message
+	var ids []vault.MessageID
+	for _, job := range jobs {
+		sealed, err := tx.Sealed(job.ID)
+		if err != nil {
+			return nil, err
+		}
+		if len(sealed) == 0 && !job.Message.IsZero() {
+			m, err := tx.Message(job.Message)
+			if err != nil {
+				return nil, err
+			}
+			if m.Kind == string(KindText) {
+				unsent, ids = append(unsent, m), append(ids, m.ID)
+				continue
+			}
+		}
+		if err := tx.FailJob(job.ID); err != nil {
+			return nil, err
+		}
+		ch.message(job.Message)
+	}
+	_, err = tx.DeleteMessages(ids...)
+	return unsent, err
+}
+
+// ContactStatus returns the state of the sessions with a contact.
+func (c *Client) ContactStatus(ctx context.Context, who string) (ContactStatus, error) {
+	var status ContactStatus
+	err := c.view(ctx, func(tx *vault.Tx) error {
+		contact, err := c.find(tx, who)
+		if err != nil {
+			return err
+		}
+		status = ContactStatus{Verified: contact.Verified, KeyChanged: contact.KeyChanged()}
+		if status.Missing, err = tx.Missing(contact.Chat); err != nil {
+			return err
+		}
+		lane, err := tx.Lane(contact.User)
+		if err != nil {
+			return err
+		}
+		status.Reason = lane.Reason
+		if lane.Held {
+			jobs, err := tx.Jobs(contact.User, maxPage)
+			if err != nil {
+				return err
+			}
+			for _, job := range jobs {
+				if !job.Message.IsZero() {
+					status.Held++
+				}
+			}
+		}
+		list, err := tx.DeviceList(contact.User)
+		if errors.Is(err, vault.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return c.sessionStatus(tx, list, &status)
+	})
+	return status, err
+}
+
+// sessionStatus fills in what the session with the first device says that has one.
+func (c *Client) sessionStatus(tx *vault.Tx, list vault.DeviceList, status *ContactStatus) error {
+	for _, d := range list.Devices {
+		record, err := loadRecord(tx, c.me.identity, d.Address)
+		if err != nil {
+			return err
+		}
+		trace, err := record.Status()
+		if errors.Is(err, session.ErrNoSession) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		status.PQ = record.Suite().KEM() != 0 // the suite has no handshake without one
+		status.RatchetSteps = trace.Counters.RootSteps
+		return nil
+	}
+	return nil
+}

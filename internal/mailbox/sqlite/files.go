@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// fileURI returns the name under which SQLite opens path. A URI, because a path
+// may hold characters that mean something in one. An empty vfs is the real disk.
+func fileURI(path, vfs string) string {
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") { // C:/…
+		slashed = "/" + slashed
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: slashed}
+	u.RawQuery = url.Values{"vfs": {spaceVFSName(vfs)}}.Encode()
+	return u.String()
+}
+
+// syncDir makes the entries of a directory durable.
+func syncDir(path string) error {
+	if runtime.GOOS == "windows" { // directories cannot be opened there, and need not be
+		return nil
+	}
+	d, err := os.Open(path) //nolint:gosec // the operator's own data directory
+	if err != nil {
+		return fmt.Errorf("syncing directory: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("syncing directory: %w", err)
+	}
+	return nil
+}
+
+// reserveSize is how much of the disk is kept back: enough for the transactions
+// that delete acknowledged envelopes once nothing else fits any more.
+const reserveSize = 4 << 20
+
+func (db *DB) reservePath() string { return db.path + "-reserve" }
+
+// takeReserve occupies the reserve.
+func (db *DB) takeReserve() error {
+	path := db.reservePath()
+	if info, err := os.Stat(path); err == nil && info.Size() == reserveSize {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("taking the disk reserve: %w", err)
+	}
+	// Written, and not merely made long: a hole would hold no space.
+	block := make([]byte, 1<<16)
+	for n := 0; n < reserveSize && err == nil; n += len(block) {
+		_, err = f.Write(block)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fmt.Errorf("taking the disk reserve: %w", err), os.Truncate(path, 0))
+	}
+	return nil
+}
+
+// freeReserve gives the reserve back to the disk.
+func (db *DB) freeReserve() error {
+	err := os.Truncate(db.reservePath(), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,7 @@
+//go:build unix
+
+package sqlite
+
+import "syscall"
+
+func noSpace(e syscall.Errno) bool { return e == syscall.ENOSPC || e == syscall.EDQUOT }

@@ -1,0 +1,576 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/chate2e/chate2e/internal/bus"
+	"github.com/chate2e/chate2e/internal/mailbox"
+	"github.com/chate2e/chate2e/internal/relay"
+)
+
+const (
+	// authTimeout is how long a connection has for its first frame.
+	authTimeout = 10 * time.Second
+	// idleTimeout is how long it may say nothing after that. Clients send pings.
+	idleTimeout = 2 * time.Minute
+	// writeTimeout is how long a frame may take to be written.
+	writeTimeout = 20 * time.Second
+	// byeTimeout is how long the last words may take.
+	byeTimeout = 2 * time.Second
+
+	// authLimit is the largest first frame in bytes.
+	authLimit = 256
+	// maxQueued bounds what waits to be written to a connection, in bytes. Who
+	// reads too slowly for it is disconnected; envelopes do not count, they wait
+	// in the mailbox.
+	maxQueued = 256 << 10
+	// window and windowBytes bound what was pushed and not acknowledged.
+	window      = 1000
+	windowBytes = 1 << 20
+	// maxInFlight and maxInFlightBytes bound the sends of one connection that
+	// wait for their commit; then it is not read from.
+	maxInFlight      = 256
+	maxInFlightBytes = 1 << 20
+	// pushEnvelopes and pushBytes bound one push frame: what they allow, with one
+	// more envelope of the largest size, is smaller than relay.MaxFrame.
+	pushEnvelopes = 256
+	pushBytes     = 128 << 10
+	// maxPerDevice is how many connections one device may have; a new one takes
+	// the place of the oldest.
+	maxPerDevice = 4
+)
+
+// conn is one WebSocket connection. The goroutine of its request reads, in run; a
+// second one, write, is there only while there is something to write.
+type conn struct {
+	s       *Server
+	ws      *websocket.Conn
+	raw     net.Conn // for deadlines, which cost less there than contexts do
+	number  uint64   // grows with every connection
+	session mailbox.Session
+	member  bus.Member
+
+	writers sync.WaitGroup
+
+	mu      sync.Mutex
+	closing *closing // set once; guarded by mu, as all below
+	writing bool     // the goroutine write is running
+	look    bool     // there may be something new in the mailbox
+	check   bool     // the device may be gone
+
+	queue  [][]byte                            // frames to be written
+	news   map[relay.TopicID]relay.TopicUpdate // the latest of each topic, to be written
+	due    []relay.TopicID                     // the topics in news, in order
+	queued int                                 // bytes in queue and news
+	sent   []uint64                            // sends to be answered
+
+	inFlight      int // sends handed to ingest
+	inFlightBytes int
+	room          sync.Cond // there are fewer of them, or the connection is closing
+
+	unacked      int // envelopes pushed
+	unackedBytes int
+
+	// cursor and drained belong to whoever is in write.
+	cursor  uint64 // the last envelope pushed
+	drained bool   // the client was told that there is nothing more
+}
+
+// closing says how a connection ends.
+type closing struct {
+	status websocket.StatusCode
+	err    *relay.Error // said in a last frame; nil to go without a word
+}
+
+// serveSocket is GET /v1/ws with an upgrade.
+func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
+	raw, ok := r.Context().Value(rawConnKey{}).(net.Conn)
+	if !ok || r.ProtoMajor != 1 {
+		s.refuse(w, &relay.Error{Code: relay.CodeUpgradeRequired, Detail: "a WebSocket needs HTTP/1.1"})
+		return
+	}
+	if !c.direct {
+		if !s.sockets.add(c.network) {
+			s.refuse(w, &relay.Error{Code: relay.CodeTooManyConnections, Detail: "too many connections from this address"})
+			return
+		}
+		defer s.sockets.remove(c.network)
+	}
+	if !s.begin() {
+		s.refuse(w, errStopping)
+		return
+	}
+	defer s.live.Done()
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		CompressionMode: websocket.CompressionDisabled,
+		OriginPatterns:  s.originPatterns,
+	})
+	if err != nil {
+		return // Accept has answered
+	}
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(authLimit)
+	conn := &conn{s: s, ws: ws, raw: raw, number: s.numbers.Add(1)}
+	conn.room.L = &conn.mu
+	conn.run(r.Context())
+}
+
+// run is the connection's goroutine.
+func (c *conn) run(ctx context.Context) {
+	defer c.end()
+	if !c.authenticate(ctx) {
+		return
+	}
+	c.s.metrics.connections.Add(1)
+	defer c.s.metrics.connections.Add(-1)
+	c.enqueue(relay.AppendReady(nil, c.session.Address))
+	c.member = c.s.bus.Join(c.session.Address, c)
+	defer c.member.Leave()
+	// Registered and joined before the first look, so that nothing falls between.
+	c.s.register(c)
+	defer c.s.unregister(c)
+	c.Wake()
+	c.read()
+}
+
+// end says the last words, once nobody else writes any more.
+func (c *conn) end() {
+	c.close(websocket.StatusNormalClosure, nil) // unless there was a reason before
+	soon := time.Now().Add(byeTimeout)
+	// Errors of deadlines come with a closed connection, where nothing blocks.
+	_ = c.raw.SetDeadline(soon)
+	c.writers.Wait()
+	_ = c.raw.SetDeadline(soon)
+	if c.closing.err != nil {
+		_ = c.ws.Write(context.Background(), websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
+	}
+	_ = c.ws.Close(c.closing.status, "")
+}
+
+// close begins the end: it makes the reading goroutine stop and say why.
+func (c *conn) close(status websocket.StatusCode, err *relay.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeLocked(status, err)
+}
+
+func (c *conn) closeLocked(status websocket.StatusCode, err *relay.Error) {
+	if c.closing != nil {
+		return
+	}
+	c.closing = &closing{status: status, err: err}
+	c.room.Broadcast()
+	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+}
+
+// await sets the deadline for the next frame; false if the connection is closing.
+func (c *conn) await(timeout time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Under the lock, so as not to undo the deadline of closeLocked.
+	return c.closing == nil && c.raw.SetReadDeadline(time.Now().Add(timeout)) == nil
+}
+
+// authenticate reads the first frame.
+func (c *conn) authenticate(ctx context.Context) bool {
+	if !c.await(authTimeout) {
+		return false
+	}
+	typ, frame, err := c.ws.Read(context.Background())
+	if err != nil {
+		return false
+	}
+	t, body, err := relay.SplitFrame(frame)
+	if typ != websocket.MessageBinary || err != nil || t != relay.FrameAuth {
+		c.close(websocket.StatusPolicyViolation, errUnauthorized)
+		return false
+	}
+	token, err := relay.ParseAuth(body)
+	if err != nil {
+		c.close(websocket.StatusPolicyViolation, errUnauthorized)
+		return false
+	}
+	if c.session, err = c.s.store.Session(ctx, token.Hash(), time.Now()); err != nil {
+		c.fail(err)
+		return false
+	}
+	c.ws.SetReadLimit(relay.MaxFrame)
+	return true
+}
+
+// fail closes because of an error of the store.
+func (c *conn) fail(err error) {
+	e := c.s.refusal(err)
+	status := websocket.StatusTryAgainLater
+	if e.Code == relay.CodeUnauthorized {
+		status = websocket.StatusPolicyViolation
+	}
+	c.close(status, e)
+}
+
+func (c *conn) read() {
+	var handles []relay.Handle
+	for c.await(idleTimeout) {
+		typ, frame, err := c.ws.Read(context.Background()) // the deadline is on raw
+		if err != nil {
+			return
+		}
+		if typ != websocket.MessageBinary {
+			c.close(websocket.StatusUnsupportedData, &relay.Error{Code: relay.CodeBadRequest, Detail: "frames are binary"})
+			return
+		}
+		if handles, err = c.handle(frame, handles[:0]); err != nil {
+			e, ok := errors.AsType[*relay.Error](err)
+			if !ok {
+				e = &relay.Error{Code: relay.CodeBadRequest, Detail: "malformed frame"}
+			}
+			c.close(websocket.StatusPolicyViolation, e)
+			return
+		}
+	}
+}
+
+// handle does what a frame says. The frame is the caller's no more; handles is
+// room for acknowledgements, returned to be used again. An error ends the
+// connection.
+func (c *conn) handle(frame []byte, handles []relay.Handle) ([]relay.Handle, error) {
+	t, body, err := relay.SplitFrame(frame)
+	if err != nil {
+		return handles, err
+	}
+	switch t {
+	case relay.FrameSend:
+		return handles, c.handleSend(body)
+	case relay.FrameAck:
+		if handles, err = relay.ParseAck(body, handles); err != nil {
+			return handles, err
+		}
+		c.handleAck(handles)
+		return handles, nil
+	case relay.FramePing:
+		nonce, err := relay.ParsePing(body)
+		if err == nil {
+			c.enqueue(relay.AppendPing(nil, relay.FramePong, nonce))
+		}
+		return handles, err
+	case relay.FrameSubscribe, relay.FrameUnsubscribe, relay.FramePublish, relay.FrameRetract:
+		return handles, c.handleTopic(t, body)
+	default:
+		return handles, nil // of a later version; or one that a client does not send
+	}
+}
+
+// sending's room for one envelope is part of it: most sends have one.
+func (c *conn) handleSend(body []byte) error {
+	s := &sending{conn: c}
+	in := relay.Send{Envelopes: s.one[:0]}
+	if err := relay.ParseSend(body, &in); err != nil {
+		return err
+	}
+	s.ref = in.Ref
+	s.put = mailbox.Put{From: c.session.Address, To: in.To, Envelopes: in.Envelopes}
+	for i := range in.Envelopes {
+		n := len(in.Envelopes[i].Body)
+		if n > c.s.limits.MaxBody {
+			c.enqueue(relay.AppendRefused(nil, in.Ref, errTooLarge))
+			return nil
+		}
+		s.bytes += n
+	}
+	if !c.reserve(s.bytes) {
+		return nil // closing, as the caller will see
+	}
+	if err := c.s.ingest.send(s); err != nil {
+		s.put.Err = err
+		c.stored(s)
+	}
+	return nil
+}
+
+// reserve waits until the connection may have another send in flight.
+func (c *conn) reserve(bytes int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.closing == nil && (c.inFlight >= maxInFlight || c.inFlightBytes >= maxInFlightBytes) {
+		c.room.Wait()
+	}
+	c.inFlight++
+	c.inFlightBytes += bytes
+	return c.closing == nil
+}
+
+// stored notes the result of a send, durable by now, to be told to the client.
+// The goroutine of ingest calls it.
+func (c *conn) stored(s *sending) {
+	var refused []byte
+	if s.put.Err != nil {
+		refused = relay.AppendRefused(nil, s.ref, c.s.refusal(s.put.Err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inFlight--
+	c.inFlightBytes -= s.bytes
+	c.room.Broadcast()
+	if refused != nil {
+		c.queue = append(c.queue, refused)
+		c.queued += len(refused)
+	} else {
+		c.sent = append(c.sent, s.ref)
+	}
+	c.start()
+}
+
+func (c *conn) handleAck(handles []relay.Handle) {
+	acks := make([]mailbox.Ack, len(handles))
+	for i, h := range handles {
+		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
+	}
+	c.s.ingest.ack(acks)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := min(len(handles), c.unacked); n > 0 {
+		// The client is not asked for sizes; on the average this is right.
+		c.unackedBytes -= c.unackedBytes * n / c.unacked
+		c.unacked -= n
+	}
+	c.start()
+}
+
+func (c *conn) handleTopic(t relay.FrameType, body []byte) error {
+	if wait, ok := c.s.topicFrames.take(c.session.Address, time.Now()); !ok {
+		return &relay.Error{Code: relay.CodeRateLimited, Detail: "too many topic frames", RetryAfter: wait}
+	}
+	var err error
+	switch t {
+	case relay.FrameSubscribe:
+		var topics []relay.TopicID
+		if topics, err = relay.ParseTopics(body); err == nil {
+			err = c.member.Subscribe(topics)
+		}
+	case relay.FrameUnsubscribe:
+		var topics []relay.TopicID
+		if topics, err = relay.ParseTopics(body); err == nil {
+			c.member.Unsubscribe(topics)
+		}
+	case relay.FramePublish:
+		var (
+			topic   relay.TopicID
+			payload []byte
+		)
+		if topic, payload, err = relay.ParsePublish(body); err == nil {
+			err = c.member.Publish(topic, payload)
+		}
+	default:
+		var topic relay.TopicID
+		if topic, err = relay.ParseRetract(body); err == nil {
+			c.member.Retract(topic)
+		}
+	}
+	if errors.Is(err, bus.ErrTooMuch) {
+		return &relay.Error{Code: relay.CodeBadRequest, Detail: "too many topics or too large values"}
+	}
+	return err
+}
+
+// Wake implements [bus.Listener].
+func (c *conn) Wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look = true
+	c.start()
+}
+
+// Topic implements [bus.Listener]. Of several news of one topic only the last
+// matters.
+func (c *conn) Topic(u relay.TopicUpdate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.news == nil {
+		c.news = make(map[relay.TopicID]relay.TopicUpdate)
+	}
+	before, waiting := c.news[u.Topic]
+	if !waiting {
+		c.due = append(c.due, u.Topic)
+		c.queued += relay.TopicIDSize
+	}
+	c.news[u.Topic] = u
+	c.queued += len(u.Payload) - len(before.Payload)
+	c.start()
+}
+
+// recheck makes the connection see whether its device is still there.
+func (c *conn) recheck() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look, c.check = true, true
+	c.start()
+}
+
+// enqueue writes a frame in its turn.
+func (c *conn) enqueue(frame []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = append(c.queue, frame)
+	c.queued += len(frame)
+	c.start()
+}
+
+// start makes sure that what there is to write is written. c.mu is held.
+func (c *conn) start() {
+	if c.closing != nil {
+		return
+	}
+	if c.queued+8*len(c.sent) > maxQueued {
+		c.closeLocked(websocket.StatusPolicyViolation, &relay.Error{Code: relay.CodeRateLimited, Detail: "read faster"})
+		return
+	}
+	if !c.writing && c.busy() {
+		c.writing = true
+		c.writers.Go(c.write)
+	}
+}
+
+// busy reports whether there is something to write or to look for. c.mu is held.
+func (c *conn) busy() bool {
+	return len(c.queue) > 0 || len(c.due) > 0 || len(c.sent) > 0 || c.check || c.mayLook()
+}
+
+// mayLook reports whether it is time to read from the mailbox: there may be
+// something, and the client has acknowledged enough of what it was given. c.mu is
+// held.
+func (c *conn) mayLook() bool {
+	return c.look && c.unacked < window && c.unackedBytes < windowBytes
+}
+
+// turn is what write takes from the connection at a time.
+type turn struct {
+	queue       [][]byte
+	sent        []uint64
+	news        []relay.TopicUpdate
+	look, check bool
+}
+
+// take returns what there is to do; false ends the goroutine.
+func (c *conn) take(t *turn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing != nil || !c.busy() {
+		c.writing = false
+		return false
+	}
+	// The slices change places, so that both are used again.
+	c.queue, t.queue = t.queue[:0], c.queue
+	c.sent, t.sent = t.sent[:0], c.sent
+	t.news = t.news[:0]
+	for _, id := range c.due {
+		t.news = append(t.news, c.news[id])
+	}
+	c.due, c.news, c.queued = nil, nil, 0
+	t.check, c.check = c.check, false
+	if t.look = c.mayLook(); t.look {
+		c.look = false
+	}
+	return true
+}
+
+// scratch is the memory that write needs, and an idle connection does not.
+type scratch struct {
+	turn     turn
+	incoming []relay.Incoming
+	frame    []byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// write is the second goroutine of a connection.
+func (c *conn) write() {
+	m := scratches.Get().(*scratch)
+	defer scratches.Put(m)
+	for c.take(&m.turn) {
+		if err := c.writeTurn(m); err != nil {
+			// Too slow, or gone. Saying so would take a write.
+			c.close(websocket.StatusPolicyViolation, nil)
+		}
+	}
+	// What was taken and not written must not keep other people's bytes alive.
+	clear(m.turn.queue)
+	clear(m.turn.news)
+	clear(m.incoming)
+}
+
+func (c *conn) writeTurn(m *scratch) error {
+	for _, frame := range m.turn.queue {
+		if err := c.writeFrame(frame); err != nil {
+			return err
+		}
+	}
+	if len(m.turn.sent) > 0 {
+		m.frame = relay.AppendSent(m.frame[:0], m.turn.sent)
+		if err := c.writeFrame(m.frame); err != nil {
+			return err
+		}
+	}
+	for _, u := range m.turn.news {
+		m.frame = relay.AppendTopic(m.frame[:0], u)
+		if err := c.writeFrame(m.frame); err != nil {
+			return err
+		}
+	}
+	if m.turn.check {
+		// Far behind everything: this only finds out whether the mailbox is there.
+		if _, _, err := c.s.store.After(context.Background(), c.session.Mailbox, 1<<62, 1, 1, nil); err != nil {
+			c.fail(err)
+			return nil
+		}
+	}
+	if m.turn.look {
+		return c.push(m)
+	}
+	return nil
+}
+
+func (c *conn) writeFrame(frame []byte) error {
+	if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return c.ws.Write(context.Background(), websocket.MessageBinary, frame) // the deadline is on raw
+}
+
+// push writes what has come into the mailbox since the last look.
+func (c *conn) push(m *scratch) error {
+	envelopes, more, err := c.s.store.After(context.Background(), c.session.Mailbox, c.cursor, pushEnvelopes, pushBytes, m.incoming[:0])
+	m.incoming = envelopes
+	if err != nil {
+		c.fail(err)
+		return nil
+	}
+	if len(envelopes) == 0 && c.drained {
+		return nil
+	}
+	m.frame = append(m.frame[:0], byte(relay.FramePush))
+	bytes := 0
+	for _, in := range envelopes {
+		m.frame = relay.AppendPushed(m.frame, in)
+		bytes += len(in.Body)
+		c.cursor = in.Seq
+	}
+	c.drained = !more
+	m.frame = relay.AppendDrained(m.frame, c.drained)
+
+	// Before the frame is out, lest its acknowledgement comes first.
+	c.mu.Lock()
+	c.unacked += len(envelopes)
+	c.unackedBytes += bytes
+	c.look = c.look || more
+	c.mu.Unlock()
+	c.s.metrics.pushed.Add(int64(len(envelopes)))
+	return c.writeFrame(m.frame)
+}

@@ -1,0 +1,337 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chate2e/chate2e/internal/relay"
+	"github.com/chate2e/chate2e/internal/server"
+)
+
+// registerStatus tries to register a fresh person with a request made by hand.
+func (n *node) registerStatus(t *testing.T, headers ...string) answer {
+	t.Helper()
+	p := n.stranger(t)
+	a := n.http(t, "POST", "/v1/challenge", "", nil, headers...)
+	if a.status == 429 {
+		return a
+	}
+	c := n.challenge(t)
+	message := relay.RegisterMessage(n.origin, c, p.address, p.list, "")
+	return n.http(t, "POST", "/v1/register", "", relay.RegisterRequest{
+		DeviceList: p.list, Device: 1, Prekeys: standing(),
+		Proof: relay.Proof{Origin: n.origin, Challenge: c, Signature: p.identity.Sign(message)},
+	}, headers...)
+}
+
+// Whoever sits at this computer may register without an invitation, and without
+// limits; whoever only seems to, may not.
+func TestOnlyLoopbackIsLoopback(t *testing.T) {
+	o := option{tcp: true}
+	o.server.Limits.RegistrationsPerHour = 3
+	n := start(t, o)
+	for range 10 {
+		if got := n.registerStatus(t); got.status != 201 {
+			t.Fatalf("directly: status %d %s", got.status, got.body)
+		}
+	}
+	_, port, err := net.SplitHostPort(n.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port, "127.0.0.1"} {
+		if got := n.registerStatus(t, "Host", host); got.status != 201 {
+			t.Errorf("as %s: status %d", host, got.status)
+		}
+	}
+	refused := 0
+	for _, headers := range [][]string{
+		{"Host", "chat.example.org"}, {"Host", "localhost.example.org"}, {"Host", "127.0.0.1.example.org:80"}, {"Host", "10.0.0.1"},
+		{"X-Forwarded-For", "127.0.0.1"}, {"X-Forwarded-For", ""}, {"Forwarded", "for=127.0.0.1"}, {"X-Real-IP", "127.0.0.1"},
+		{"Via", "1.1 proxy"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "localhost"}, {"CF-Connecting-IP", "127.0.0.1"},
+	} {
+		got := n.registerStatus(t, headers...)
+		if got.problem.Code != relay.CodeInviteRequired && got.problem.Code != relay.CodeRateLimited {
+			t.Errorf("with %q: status %d %s", headers, got.status, got.body)
+		}
+		if got.problem.Code == relay.CodeRateLimited {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("requests through a proxy have no limit")
+	}
+
+	// A listener that others can reach is not a loopback listener.
+	wide := start(t, option{tcp: true, listen: "0.0.0.0:0"})
+	if got := wide.registerStatus(t); got.problem.Code != relay.CodeInviteRequired {
+		t.Errorf("over loopback to a listener on all addresses: status %d %s", got.status, got.body)
+	}
+}
+
+// Limits per address count addresses, and not what a client says of itself.
+func TestLimitsPerAddress(t *testing.T) {
+	proxied := func(o option) *node {
+		o.tcp = true
+		o.server.Registration = server.RegistrationOpen
+		o.server.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}
+		return start(t, o)
+	}
+	var o option
+	o.server.Limits.RegistrationsPerHour = 3
+	n := proxied(o)
+	for i := range 5 {
+		// What stands before the proxy's own entry is the client's invention.
+		got := n.registerStatus(t, "X-Forwarded-For", fmt.Sprintf("9.9.9.%d, 198.51.100.7", i))
+		if want := i < 3; (got.status == 201) != want {
+			t.Errorf("registration %d from one address: status %d", i, got.status)
+		}
+		if got.status == 429 {
+			if seconds, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || seconds < 1 || seconds > 1201 || got.problem.RetryAfterMS <= 0 {
+				t.Errorf("Retry-After %q, retry_after_ms %d", got.header.Get("Retry-After"), got.problem.RetryAfterMS)
+			}
+		}
+	}
+	if got := n.registerStatus(t, "X-Forwarded-For", "198.51.100.8"); got.status != 201 {
+		t.Errorf("from another address: status %d", got.status)
+	}
+	if got := n.registerStatus(t, "X-Forwarded-For", "198.51.100.7, 10.1.2.3"); got.status != 429 {
+		t.Errorf("through two proxies: status %d", got.status)
+	}
+	for i, text := range []string{"2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "[2001:db8:1:2:8::1]:4444", "2001:db8:1:2::5", "2001:DB8:1:2::6"} {
+		if got := n.registerStatus(t, "X-Forwarded-For", text); (got.status == 201) != (i < 3) {
+			t.Errorf("registration %d from one /64: status %d", i, got.status)
+		}
+	}
+	if got := n.registerStatus(t, "X-Forwarded-For", "2001:db8:1:3::1"); got.status != 201 {
+		t.Errorf("from the next /64: status %d", got.status)
+	}
+	for i, text := range []string{"198.51.100.9", "::ffff:198.51.100.9", "198.51.100.9:1", "198.51.100.9:2"} {
+		if got := n.registerStatus(t, "X-Forwarded-For", text); (got.status == 201) != (i < 3) {
+			t.Errorf("registration %d from one IPv4 address: status %d", i, got.status)
+		}
+	}
+	// An entry that cannot be read is not followed further.
+	for i := range 4 {
+		if got := n.registerStatus(t, "X-Forwarded-For", fmt.Sprintf("198.51.%d.1, garbage", i)); (got.status == 201) != (i < 3) {
+			t.Errorf("registration %d behind garbage: status %d", i, got.status)
+		}
+	}
+
+	o = option{}
+	o.server.Limits.LoginsPerHour = 5
+	n = proxied(o)
+	for i := range 8 {
+		got := n.http(t, "POST", "/v1/challenge", "", nil, "X-Forwarded-For", "203.0.113.1")
+		if (got.status == 200) != (i < 5) {
+			t.Errorf("challenge %d: status %d", i, got.status)
+		}
+	}
+	if got := n.http(t, "POST", "/v1/token", "", "{}", "X-Forwarded-For", "203.0.113.2"); got.status != 400 {
+		t.Errorf("another address: status %d", got.status)
+	}
+
+	// Without a trusted proxy the header changes nothing.
+	o = open()
+	o.server.Limits.LoginsPerHour = 5
+	n = start(t, o)
+	for i := range 8 {
+		got := n.http(t, "POST", "/v1/challenge", "", nil, "X-Forwarded-For", fmt.Sprintf("203.0.113.%d", i))
+		if (got.status == 200) != (i < 5) {
+			t.Errorf("challenge %d with a made-up address: status %d", i, got.status)
+		}
+	}
+}
+
+func TestConnectionsPerAddress(t *testing.T) {
+	o := open()
+	o.server.Limits.ConnectionsPerAddress = 3
+	n := start(t, o)
+	var persons []*person
+	for range 4 {
+		persons = append(persons, n.register(t))
+	}
+	for _, p := range persons[:3] {
+		p.connect(t)
+	}
+	_, err := persons[3].client.Dial(t.Context())
+	wantCode(t, "the fourth connection", err, relay.CodeTooManyConnections)
+
+	o.tcp = true // direct
+	n = start(t, o)
+	for range 6 {
+		n.register(t).connect(t)
+	}
+}
+
+// Strangers who fetch a person's bundles use up at most her quota of one-time
+// prekeys, are refused when they ask too often, and keep nobody from reaching her.
+func TestBundleQuotas(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		o.server.Limits.BundlesPerHour = 40
+		o.server.Limits.OneTimePerHour = 30
+		n := start(t, o)
+		ctx := t.Context()
+		bob, honest := n.register(t), n.register(t)
+		var prekeys []relay.Prekey
+		for i := range 200 {
+			prekeys = append(prekeys,
+				relay.Prekey{Kind: relay.PrekeyKEMOneTime, ID: uint32(i), Key: fmt.Appendf(nil, "kem %d", i)},
+				relay.Prekey{Kind: relay.PrekeyECOneTime, ID: uint32(i), Key: fmt.Appendf(nil, "ec %d", i)})
+		}
+		if counts, err := bob.client.PutPrekeys(ctx, prekeys); err != nil || counts.KEMOneTime != 200 || counts.ECOneTime != 200 {
+			t.Fatalf("%+v, %v", counts, err)
+		}
+		limited := 0
+		for range 25 {
+			stranger := n.register(t)
+			for range 41 {
+				bundles, err := stranger.client.Bundles(ctx, bob.address.User)
+				if errors.Is(err, &relay.Error{Code: relay.CodeRateLimited}) {
+					limited++
+					continue
+				}
+				if err != nil || len(bundles.Bundles) != 1 {
+					t.Fatalf("%+v, %v", bundles, err)
+				}
+			}
+		}
+		if limited != 25 {
+			t.Errorf("%d of 25 strangers were refused when they asked too often", limited)
+		}
+		counts, err := bob.client.Prekeys(ctx)
+		if err != nil || counts.KEMOneTime != 170 || counts.ECOneTime != 170 {
+			t.Errorf("prekeys left: %+v, %v; want 170", counts, err)
+		}
+		got, err := honest.client.Bundles(ctx, bob.address.User)
+		if err != nil || len(got.Bundles) != 1 || got.Bundles[0].KEM.Kind != relay.PrekeyKEMLastResort || got.Bundles[0].OneTime != nil {
+			t.Errorf("an honest contact gets %+v, %v", got, err)
+		}
+		// An hour later there are one-time keys again.
+		time.Sleep(time.Hour)
+		got, err = honest.client.Bundles(ctx, bob.address.User)
+		if err != nil || got.Bundles[0].KEM.Kind != relay.PrekeyKEMOneTime || got.Bundles[0].OneTime == nil {
+			t.Errorf("an hour later: %+v, %v", got, err)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestParallelClaimsOverHTTP(t *testing.T) {
+	o := open()
+	o.server.Limits.OneTimePerHour = -1
+	n := start(t, o)
+	ctx := t.Context()
+	bob, alice := n.register(t), n.register(t)
+	var prekeys []relay.Prekey
+	for i := range 150 {
+		prekeys = append(prekeys, relay.Prekey{Kind: relay.PrekeyKEMOneTime, ID: uint32(i), Key: fmt.Appendf(nil, "kem %d", i)})
+	}
+	if _, err := bob.client.PutPrekeys(ctx, prekeys); err != nil {
+		t.Fatal(err)
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		handed = make(map[uint32]int)
+		last   int
+	)
+	for range 200 {
+		wg.Go(func() {
+			got, err := alice.client.Bundles(ctx, bob.address.User)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil || len(got.Bundles) != 1:
+				t.Errorf("%+v, %v", got, err)
+			case got.Bundles[0].KEM.Kind == relay.PrekeyKEMLastResort:
+				last++
+			default:
+				handed[got.Bundles[0].KEM.ID]++
+			}
+		})
+	}
+	wg.Wait()
+	for id, times := range handed {
+		if times != 1 {
+			t.Errorf("key %d was handed out %d times", id, times)
+		}
+	}
+	if len(handed) != 150 || last != 50 {
+		t.Errorf("%d one-time keys and %d times the last-resort key, want 150 and 50", len(handed), last)
+	}
+}
+
+func TestLookupQuota(t *testing.T) {
+	o := open()
+	o.server.Limits.LookupsPerHour = 10
+	n := start(t, o)
+	alice, bob := n.register(t), n.register(t)
+	for i := range 12 {
+		_, err := alice.client.Username(t.Context(), relay.Username(fmt.Sprintf("guess_%d", i)))
+		code := relay.CodeUnknownUsername
+		if i >= 10 {
+			code = relay.CodeRateLimited
+		}
+		wantCode(t, fmt.Sprintf("guess %d", i), err, code)
+	}
+	_, err := bob.client.Username(t.Context(), "guess")
+	wantCode(t, "somebody else", err, relay.CodeUnknownUsername)
+}
+
+func TestPrekeysThatHaveExpired(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		alice, bob := n.register(t), n.register(t)
+		expiring := standing()
+		for i := range expiring {
+			expiring[i].ExpiresAt = relay.MillisOf(time.Now().Add(30 * 24 * time.Hour))
+		}
+		if _, err := bob.client.PutPrekeys(t.Context(), expiring); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alice.client.Bundles(t.Context(), bob.address.User, 1); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		_, err := alice.client.Bundles(t.Context(), bob.address.User)
+		wantCode(t, "bundles of somebody long away", err, relay.CodeNoPrekeys)
+		_, err = alice.client.Bundles(t.Context(), relay.UserID{1})
+		wantCode(t, "bundles of nobody", err, relay.CodeUnknownUser)
+		if _, err := bob.client.PutPrekeys(t.Context(), standing()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := alice.client.Bundles(t.Context(), bob.address.User); err != nil || len(got.Bundles) != 1 {
+			t.Errorf("when she is back: %+v, %v", got, err)
+		}
+		many := make([]relay.Prekey, 0, 201)
+		for i := range 201 {
+			many = append(many, relay.Prekey{Kind: relay.PrekeyECOneTime, ID: uint32(i), Key: []byte("x")})
+		}
+		_, err = bob.client.PutPrekeys(t.Context(), many)
+		wantCode(t, "too many prekeys", err, relay.CodeBadRequest)
+		_, err = bob.client.PutPrekeys(t.Context(), []relay.Prekey{{Kind: "other", Key: []byte("x")}})
+		wantCode(t, "an unknown kind", err, relay.CodeBadRequest)
+		_, err = bob.client.PutPrekeys(t.Context(), []relay.Prekey{{Kind: relay.PrekeyECOneTime, Key: make([]byte, relay.MaxPrekey+1)}})
+		wantCode(t, "too large a prekey", err, relay.CodeBadRequest)
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
