@@ -35,7 +35,7 @@ func TestRecordSizes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := testrand.New(t)
-			alice, bob := acquainted(t, pqxdh.Chate2eV1)
+			alice, bob := talking(t, pqxdh.Chate2eV1)
 			ends := [2]*party{alice, bob}
 			var records, overhead figures
 			type flight struct {
@@ -48,7 +48,7 @@ func TestRecordSizes(t *testing.T) {
 				if r.Float64() >= c.stay {
 					from = 1 - from
 				}
-				sealed := ends[from].make(t, make([]byte, 100))
+				sealed := must(ends[from].record.Encrypt(make([]byte, 100), start))
 				if sealed.Type == session.TypeMessage {
 					overhead.add(len(sealed.Bytes) - 100)
 				}
@@ -57,7 +57,7 @@ func TestRecordSizes(t *testing.T) {
 				}
 				for len(flying) > c.delay {
 					i := r.IntN(len(flying))
-					ends[flying[i].to].take(t, flying[i].sealed)
+					must(ends[flying[i].to].open(flying[i].sealed.Type, flying[i].sealed.Bytes, start))
 					flying = append(flying[:i], flying[i+1:]...)
 				}
 				records.add(len(ends[from].record.Append(nil)))

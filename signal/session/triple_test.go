@@ -294,10 +294,12 @@ func TestLateByEpochs(t *testing.T) {
 		next := func() { // until Bob sends in the next epoch
 			epoch := bob.pq(t).Sending
 			for bob.pq(t).Sending == epoch {
-				bob.take(t, alice.make(t, nil))
-				alice.take(t, bob.make(t, nil))
+				l := alice.send(t)
+				must(bob.open(l.kind, l.bytes, start))
+				l = bob.send(t)
+				must(alice.open(l.kind, l.bytes, start))
 			}
-			bob.make(t, nil)
+			bob.send(t)
 		}
 		skipped := func() int { return must(bob.record.Status()).Counters.Skipped }
 		next()
