@@ -258,3 +258,39 @@ func BenchmarkStep(b *testing.B) {
 		}
 	})
 }
+
+// TestFill compares the hand-written HKDF with the standard library's, with
+// lengths around every boundary of the hash function and of the room it has.
+func TestFill(t *testing.T) {
+	r := testrand.New(t)
+	for _, size := range []int{0, 1, 31, 32, 33, 44, 64, 80, 96, 255} {
+		for _, inputs := range []int{0, 1, 31, 32, 48, 55, 56, 63, 64, 65, 95, 96, 127, 128, 129, 500} {
+			input, salt, info := r.Bytes(inputs), [32]byte(r.Bytes(32)), r.Bytes(r.IntN(200))
+			out := make([]byte, size)
+			kdf.Fill(out, input, &salt, info)
+			if want := kdf.HKDF(input, salt[:], string(info), size); !bytes.Equal(out, want) {
+				t.Errorf("%d bytes from %d with an info of %d: %x, want %x", size, inputs, len(info), out, want)
+			}
+		}
+	}
+	most := make([]byte, 255*32)
+	kdf.Fill(most, nil, &kdf.Zero, nil)
+	if want := kdf.HKDF(nil, kdf.Zero[:], "", len(most)); !bytes.Equal(most, want) {
+		t.Error("the longest output differs")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("more output than there is: no panic")
+		}
+	}()
+	kdf.Fill(append(most, 0), nil, &kdf.Zero, nil)
+}
+
+// TestFillAllocates: what every message derives leaves no garbage behind.
+func TestFillAllocates(t *testing.T) {
+	var out [96]byte
+	input, info := make([]byte, 48), make([]byte, 40)
+	if n := testing.AllocsPerRun(100, func() { kdf.Fill(out[:], input, &kdf.Zero, info) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
