@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/internal/testleak"
 	"github.com/chate2e/chate2e/internal/testrand"
 )
 
@@ -25,7 +26,7 @@ func TestParseKey(t *testing.T) {
 		key, err := secret.ParseKey(planted)
 		if err == nil || !key.IsZero() {
 			t.Errorf("%d bytes are a key", size)
-		} else if size > 8 && newDetector(planted).find(err.Error()) != "" {
+		} else if size > 8 && testleak.Shows(err.Error(), planted) {
 			t.Errorf("the error for %d bytes quotes them", size)
 		}
 	}

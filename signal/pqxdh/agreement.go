@@ -113,12 +113,12 @@ func Initiate(suite Suite, us *Identity, them Address, bundle *Bundle, now time.
 	}
 	if bundle.OneTimePreKey != nil {
 		agreements = append(agreements, agreement{ephemeral, bundle.OneTimePreKey.Key}) // DH4: EK_A, OPK_B
-		header.OneTimePreKeyID = &bundle.OneTimePreKey.ID
+		header.OneTimePreKeyID = new(bundle.OneTimePreKey.ID)
 	}
 	var shared secret.Key
 	if bundle.KEMPreKey != nil {
 		shared, header.KEMCiphertext = bundle.KEMPreKey.Key.Encapsulate()
-		header.KEMPreKeyID = &bundle.KEMPreKey.ID
+		header.KEMPreKeyID = new(bundle.KEMPreKey.ID)
 	}
 	agreed, err := r.agree(agreements, shared, &t)
 	if err != nil {
@@ -218,14 +218,14 @@ func grace(expires Day) Day {
 func Consumed(h *Header, own PreKeys) Used {
 	var used Used
 	if own.OneTime != nil {
-		used.OneTime = &own.OneTime.ID
+		used.OneTime = new(own.OneTime.ID)
 	}
 	switch {
 	case own.KEM == nil:
 	case own.KEM.LastResort:
 		used.KEMLastResort = &LastResortUse{KEMPreKey: own.KEM.ID, SignedPreKey: h.SignedPreKeyID, BaseKey: h.BaseKey}
 	default:
-		used.KEMOneTime = &own.KEM.ID
+		used.KEMOneTime = new(own.KEM.ID)
 	}
 	return used
 }
@@ -235,24 +235,25 @@ type agreement struct {
 	their curve.PublicKey
 }
 
-// agree computes SK = KDF(F ‖ DH1 ‖ DH2 ‖ DH3 [‖ DH4] [‖ SS]) (PQXDH, Section 3.3).
+// agree makes the key agreements and derives the root key. It wipes shared, the
+// secret of the KEM, which is zero in a suite that has none.
 func (r *rules) agree(agreements []agreement, shared secret.Key, t *transcript) (*Agreed, error) {
-	input := make([]byte, 0, 32*6)
-	defer func() { clear(input) }()
-	for range 32 {
-		input = append(input, 0xFF)
-	}
+	secrets := make([]secret.Key, 0, len(agreements)+1)
+	defer func() {
+		shared.Wipe()
+		for _, s := range secrets {
+			s.Wipe()
+		}
+	}()
 	for i, a := range agreements {
 		dh, err := a.our.ECDH(a.their)
 		if err != nil {
 			return nil, fmt.Errorf("pqxdh: DH%d: %w", i+1, err)
 		}
-		input = append(input, dh.Bytes()...)
-		dh.Wipe()
+		secrets = append(secrets, dh)
 	}
 	if !shared.IsZero() {
-		input = append(input, shared.Bytes()...)
-		shared.Wipe()
+		secrets = append(secrets, shared)
 	}
 	agreed := new(Agreed)
 	info := r.info.String()
@@ -260,13 +261,28 @@ func (r *rules) agree(agreements []agreement, shared secret.Key, t *transcript) 
 		agreed.Transcript = t.hash(r)
 		info += string(agreed.Transcript[:])
 	}
-	out := kdf.HKDF(input, kdf.Zero[:], info, r.size)
-	agreed.Root = secret.NewKey([32]byte(out[:32]))
-	if r.pq > 0 {
-		agreed.PQ = secret.NewKey([32]byte(out[r.pq:]))
-	}
-	clear(out)
+	agreed.Root, agreed.PQ = r.derive(secrets, info)
 	return agreed, nil
+}
+
+// derive computes SK = KDF(F ‖ DH1 ‖ DH2 ‖ DH3 [‖ DH4] [‖ SS]) (PQXDH, Section 3.3).
+// The key of the post-quantum ratchet is zero in suites without one.
+func (r *rules) derive(secrets []secret.Key, info string) (root, pq secret.Key) {
+	input := make([]byte, 0, 32*6)
+	for range 32 {
+		input = append(input, 0xFF)
+	}
+	for _, s := range secrets {
+		input = append(input, s.Bytes()...)
+	}
+	out := kdf.HKDF(input, kdf.Zero[:], info, r.size)
+	root = secret.NewKey([32]byte(out[:32]))
+	if r.pq > 0 {
+		pq = secret.NewKey([32]byte(out[r.pq:]))
+	}
+	clear(input)
+	clear(out)
+	return root, pq
 }
 
 // transcript is everything both sides of a handshake must agree on.

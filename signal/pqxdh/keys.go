@@ -45,27 +45,58 @@ func NewKeys(owner *Identity, oneTime int, now time.Time) (*Keys, error) {
 // out. It returns [ErrAddress].
 func (k *Keys) Refill(owner *Identity, n int, now time.Time) error {
 	for len(k.kemOneTime)-k.kemOffered < n {
-		pair, err := NewKEMPreKey(Chate2eV1, owner, false, now)
+		pair, err := k.newKEM(owner, false, now)
 		if err != nil {
 			return err
 		}
 		k.kemOneTime = append(k.kemOneTime, pair)
 	}
 	for len(k.oneTime)-k.offered < n {
-		k.oneTime = append(k.oneTime, NewOneTimePreKey())
+		k.oneTime = append(k.oneTime, k.newOneTime())
 	}
 	return nil
 }
 
+// The three functions below make prekeys whose IDs are not taken: an ID of 24
+// random bits is sometimes.
+
+func (k *Keys) newSigned(owner *Identity, now time.Time) (*SignedPreKeyPair, error) {
+	for {
+		pair, err := NewSignedPreKey(Chate2eV1, owner, now)
+		if err != nil || k.findSigned(pair.ID) == nil {
+			return pair, err
+		}
+	}
+}
+
+func (k *Keys) newKEM(owner *Identity, lastResort bool, now time.Time) (*KEMPreKeyPair, error) {
+	for {
+		pair, err := NewKEMPreKey(Chate2eV1, owner, lastResort, now)
+		if err != nil || k.findKEM(pair.ID) == nil {
+			return pair, err
+		}
+	}
+}
+
+func (k *Keys) newOneTime() *OneTimePreKeyPair {
+	for {
+		if pair := NewOneTimePreKey(); k.findOneTime(pair.ID) == nil {
+			return pair
+		}
+	}
+}
+
 // Rotate replaces the signed and the last-resort prekey by new ones, and erases
-// every prekey whose grace time has passed, with its part of the replay table.
-// It is due every [RotateAfter].
+// every prekey whose grace time has passed, with its part of the replay table. It
+// also erases the one-time KEM prekeys that nobody was given and that would
+// expire before the next rotation; Refill replaces them. It is due every
+// [RotateAfter], and returns [ErrAddress].
 func (k *Keys) Rotate(owner *Identity, now time.Time) error {
-	signed, err := NewSignedPreKey(Chate2eV1, owner, now)
+	signed, err := k.newSigned(owner, now)
 	if err != nil {
 		return err
 	}
-	lastResort, err := NewKEMPreKey(Chate2eV1, owner, true, now)
+	lastResort, err := k.newKEM(owner, true, now)
 	if err != nil {
 		return err
 	}
@@ -76,6 +107,10 @@ func (k *Keys) Rotate(owner *Identity, now time.Time) error {
 	dead := func(p *KEMPreKeyPair) bool { return grace(p.Expires).passed(now) }
 	k.lastResort = slices.DeleteFunc(k.lastResort, dead)
 	erase(&k.kemOneTime, &k.kemOffered, dead)
+	left := slices.DeleteFunc(k.kemOneTime[k.kemOffered:], func(p *KEMPreKeyPair) bool {
+		return p.Expires.passed(now.Add(RotateAfter))
+	})
+	k.kemOneTime = k.kemOneTime[:k.kemOffered+len(left)]
 	k.used = slices.DeleteFunc(k.used, func(u LastResortUse) bool {
 		return k.findSigned(u.SignedPreKey) == nil || k.findKEM(u.KEMPreKey) == nil
 	})
@@ -89,14 +124,14 @@ func (k *Keys) Offer(owner *Identity) *Bundle {
 	b := &Bundle{
 		IdentityKey:  owner.Key.PublicKey(),
 		SignedPreKey: k.signed[0].SignedPreKey,
-		KEMPreKey:    &k.lastResort[0].KEMPreKey,
+		KEMPreKey:    new(k.lastResort[0].KEMPreKey),
 	}
 	if k.kemOffered < len(k.kemOneTime) {
-		b.KEMPreKey = &k.kemOneTime[k.kemOffered].KEMPreKey
+		b.KEMPreKey = new(k.kemOneTime[k.kemOffered].KEMPreKey)
 		k.kemOffered++
 	}
 	if k.offered < len(k.oneTime) {
-		b.OneTimePreKey = &k.oneTime[k.offered].OneTimePreKey
+		b.OneTimePreKey = new(k.oneTime[k.offered].OneTimePreKey)
 		k.offered++
 	}
 	return b
@@ -115,7 +150,7 @@ func (k *Keys) Find(h *Header) PreKeys {
 		own.Replayed = slices.Contains(k.used, use)
 	}
 	if h.OneTimePreKeyID != nil {
-		own.OneTime = find(k.oneTime, func(p *OneTimePreKeyPair) bool { return p.ID == *h.OneTimePreKeyID })
+		own.OneTime = k.findOneTime(*h.OneTimePreKeyID)
 	}
 	return own
 }
@@ -144,6 +179,10 @@ func (k *Keys) findKEM(id PreKeyID) *KEMPreKeyPair {
 		return pair
 	}
 	return find(k.lastResort, is)
+}
+
+func (k *Keys) findOneTime(id PreKeyID) *OneTimePreKeyPair {
+	return find(k.oneTime, func(p *OneTimePreKeyPair) bool { return p.ID == id })
 }
 
 // erase drops the pairs of list that are dead; offered keeps pointing behind the

@@ -86,7 +86,7 @@ func DayOf(t time.Time) Day {
 // Start returns the first moment of the day, UTC.
 func (d Day) Start() time.Time { return time.Unix(int64(d)*24*60*60, 0).UTC() }
 
-// before reports whether d, not being "never", begins at or before now.
+// passed reports whether d, not being "never", begins at or before now.
 func (d Day) passed(now time.Time) bool { return d != 0 && !now.Before(d.Start()) }
 
 // Lifetimes of prekeys (docs/PROTOCOL.md, Prekeys).
@@ -278,7 +278,7 @@ func (b *Bundle) Verify(suite Suite, owner Address, now time.Time) error {
 	if b.KEMPreKey == nil {
 		return nil
 	}
-	if b.KEMPreKey.Key.Kind() != r.kem {
+	if b.KEMPreKey.Key == nil || b.KEMPreKey.Key.Kind() != r.kem {
 		return ErrKEM
 	}
 	if !b.IdentityKey.Verify(b.KEMPreKey.signed(r, owner), b.KEMPreKey.Signature) {

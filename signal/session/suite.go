@@ -71,7 +71,10 @@ var suites = map[pqxdh.Suite]*suite{
 	},
 	pqxdh.LibsignalX3DH:   libsignalSuite(pqxdh.LibsignalX3DH, 3, nil),
 	pqxdh.LibsignalPQXDH:  libsignalSuite(pqxdh.LibsignalPQXDH, 4, nil),
-	pqxdh.LibsignalTriple: libsignalSuite(pqxdh.LibsignalTriple, 4, &spqr.Config{MaxJump: maxForward, AcceptUnkeyed: false}),
+	// Releases that could still do without the post-quantum ratchet take no keys
+	// from it until they have seen that their peer speaks it. The Double Ratchet
+	// authenticates those first messages all the same.
+	pqxdh.LibsignalTriple: libsignalSuite(pqxdh.LibsignalTriple, 4, &spqr.Config{MaxJump: maxForward, AcceptUnkeyed: true}),
 }
 
 func libsignalSuite(id pqxdh.Suite, version byte, pq *spqr.Config) *suite {

@@ -2,6 +2,7 @@ package spqr_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -85,6 +86,59 @@ func TestParseRefuses(t *testing.T) {
 		epoch0 := bytes.Clone(stored)
 		clear(epoch0[4:12])
 		parse("epoch 0", epoch0, spqr.ErrEncoding)
+	}
+}
+
+// TestParseRefusesChains alters what is stored of the chains.
+func TestParseRefusesChains(t *testing.T) {
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})
+	for range 3 {
+		send(t, alice)
+	}
+	receive(t, bob, send(t, alice))
+	stored := bob.Append(nil)
+	// version, role, phase, behind; epoch; three keys; sending and receiving chain
+	const receiving = 4 + 8 + 3*32 + 36
+	const count = receiving + 36
+	const first, second, third = count + 2, count + 2 + 36, count + 2 + 2*36
+	if got := [...]byte{stored[receiving+3], stored[count+1], stored[first+3], stored[second+3], stored[third+3]}; got != [...]byte{4, 3, 1, 2, 3} {
+		t.Fatalf("stored otherwise: %v", got)
+	}
+	for name, change := range map[string]func([]byte){
+		"behind in the first epoch":    func(b []byte) { b[3] = 1 },
+		"skipped key 0":                func(b []byte) { b[first+3] = 0 },
+		"skipped key twice":            func(b []byte) { b[second+3] = 1 },
+		"skipped keys out of order":    func(b []byte) { b[first+3], b[second+3] = 2, 1 },
+		"skipped key that is the next": func(b []byte) { b[third+3] = 4 },
+		"skipped key of the future":    func(b []byte) { b[third] = 1 },
+		"skipped keys cut off":         func(b []byte) { b[count] = 4 },
+	} {
+		b := bytes.Clone(stored)
+		change(b)
+		if _, err := spqr.Parse(b, spqr.Config{}); !errors.Is(err, spqr.ErrEncoding) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+
+	// As many skipped keys as can be, and one more.
+	for held, want := range map[int]error{spqr.TrimAt - 1: nil, spqr.TrimAt: spqr.ErrEncoding} {
+		b := binary.BigEndian.AppendUint32(bytes.Clone(stored[:receiving]), spqr.TrimAt+1)
+		b = append(b, stored[receiving+4:count]...)
+		b = binary.BigEndian.AppendUint16(b, uint16(held))
+		for i := range uint32(held) {
+			b = append(binary.BigEndian.AppendUint32(b, i+1), make([]byte, 32)...)
+		}
+		b = append(b, stored[third+36:]...)
+		if _, err := spqr.Parse(b, spqr.Config{}); !errors.Is(err, want) {
+			t.Errorf("%d skipped keys: error %v", held, err)
+		}
+	}
+
+	// No chains at all, as if epoch 0 had been left behind.
+	none := bytes.Clone(stored[:receiving-36])
+	none[3] = 1
+	if _, err := spqr.Parse(append(none, 0), spqr.Config{}); !errors.Is(err, spqr.ErrEncoding) {
+		t.Errorf("no chains: error %v", err)
 	}
 }
 

@@ -478,11 +478,37 @@ func TestLateEpochs(t *testing.T) {
 	}
 }
 
+// TestOldHeader delivers a chunk of a header two epochs late, when the receiver is
+// waiting for the next header from the same peer.
+func TestOldHeader(t *testing.T) {
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})
+	old := send(t, alice)
+	if old.event.Payload != spqr.Header {
+		t.Fatalf("event %+v", old.event)
+	}
+	for bob.Status().Epoch < 3 {
+		receive(t, bob, send(t, alice))
+		if bob.Status().Epoch < 3 {
+			receive(t, alice, send(t, bob))
+		}
+	}
+	phase(t, bob, spqr.NoHeaderReceived)
+	before := bob.Status()
+	if event := receive(t, bob, old); event.New || !event.Late || bob.Status() != before {
+		t.Errorf("event %+v; %+v became %+v", event, before, bob.Status())
+	}
+	talk(t, alice, bob, 4)
+}
+
 // TestCorruptChunks lets a peer who authenticates send wrong chunks: the exchange
 // notices before it gives out a secret, and the state before the last chunk stays.
 func TestCorruptChunks(t *testing.T) {
 	r := testrand.New(t)
-	for _, payload := range []spqr.Payload{spqr.Header, spqr.Vector, spqr.Ciphertext1, spqr.Ciphertext2} {
+	// The phase in which each is noticed, at the latest.
+	for payload, noticed := range map[spqr.Payload]spqr.Phase{
+		spqr.Header: spqr.NoHeaderReceived, spqr.Vector: spqr.Ct1Acknowledged,
+		spqr.Ciphertext1: spqr.EkSentCt1Received, spqr.Ciphertext2: spqr.EkSentCt1Received,
+	} {
 		t.Run(payload.String(), func(t *testing.T) {
 			alice, bob := pair(t, r.Bytes(32), spqr.Config{})
 			corrupted := false
@@ -506,10 +532,11 @@ func TestCorruptChunks(t *testing.T) {
 							t.Fatalf("error %v", err)
 						}
 					}
+					phase(t, bob, noticed)
 					return
 				}
 				step.Commit()
-				if bob.Status().Completed > 1 {
+				if bob.Status().Phase == spqr.NoHeaderReceived && bob.Status().Epoch > 1 {
 					t.Fatal("an epoch completed with a corrupt chunk")
 				}
 				alice, bob = bob, alice
@@ -551,16 +578,17 @@ func TestUncommittedStepsChangeNothing(t *testing.T) {
 	}
 }
 
+func panics(t *testing.T, name string, f func()) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Errorf("%s does not panic", name)
+		}
+	}()
+	f()
+}
+
 func TestStepsEnd(t *testing.T) {
-	panics := func(name string, f func()) {
-		t.Helper()
-		defer func() {
-			if recover() == nil {
-				t.Errorf("%s does not panic", name)
-			}
-		}()
-		f()
-	}
 	alice, bob := pair(t, make([]byte, 32), spqr.Config{})
 	first, err := alice.Send()
 	if err != nil {
@@ -571,16 +599,16 @@ func TestStepsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Commit()
-	panics("Commit after another step", second.Commit)
-	panics("a second Commit", first.Commit)
-	panics("Key after Commit", func() { first.Key() })
+	panics(t, "Commit after another step", second.Commit)
+	panics(t, "a second Commit", first.Commit)
+	panics(t, "Key after Commit", func() { first.Key() })
 	step, err := bob.Receive(first.Message())
 	if err != nil {
 		t.Fatal(err)
 	}
 	step.Discard()
-	panics("Commit after Discard", step.Commit)
-	panics("Key after Discard", func() { step.Key() })
+	panics(t, "Commit after Discard", step.Commit)
+	panics(t, "Key after Discard", func() { step.Key() })
 
 	// Discard after Commit leaves the state usable, also where an epoch completes.
 	for alice.Status().Completed < 2 {
@@ -634,6 +662,12 @@ func TestAcceptUnkeyed(t *testing.T) {
 		if step.Key() != nil {
 			t.Fatal("a key for a message without one")
 		}
+		discarded, err := bob.Receive(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		discarded.Discard()
+		panics(t, "Commit after Discard", discarded.Commit)
 		step.Commit()
 		if (bob.Status().Phase == spqr.HeaderReceived) != (i == 2) {
 			t.Fatalf("after chunk %d: %+v", i, bob.Status())

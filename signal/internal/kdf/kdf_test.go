@@ -28,10 +28,13 @@ func TestLabels(t *testing.T) {
 		}
 		seen[text] = label
 	}
-	for text := range seen {
-		// The official library's labels are followed by nothing, ours may be.
+	for text, label := range seen {
+		// Context may follow a label, but not this one.
+		if label == kdf.LibsignalX3DH {
+			continue
+		}
 		for other := range seen {
-			if ours := strings.HasPrefix(text, "ChatE2E "); ours && other != text && strings.HasPrefix(other, text) {
+			if other != text && strings.HasPrefix(other, text) {
 				t.Errorf("%q is the beginning of %q", text, other)
 			}
 		}
@@ -234,8 +237,8 @@ func TestVectors(t *testing.T) {
 // refused.
 func TestAllocations(t *testing.T) {
 	key := [32]byte{1}
-	if allocs := testing.AllocsPerRun(100, func() { kdf.Step(&key) }); allocs != 0 {
-		t.Errorf("a step takes %v allocations", allocs)
+	if allocs := testing.AllocsPerRun(100, func() { kdf.Step(&key); kdf.Next(&key) }); allocs != 0 {
+		t.Errorf("two steps take %v allocations", allocs)
 	}
 }
 
