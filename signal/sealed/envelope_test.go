@@ -9,6 +9,7 @@ import (
 	"crypto/sha3"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -192,27 +193,27 @@ func TestEnvelopeAsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	make1 := func(plaintext []byte) []byte {
-		return slices.Concat(header, encapsulated, must(sender.Seal(header, plaintext)))
-	}
-	letter, err := open(make1(append(address(alice), message...)), key, bob)
+	letter, err := open(slices.Concat(header, encapsulated, must(sender.Seal(header, plaintext))), key, bob)
 	if err != nil || letter.From != alice || !bytes.Equal(letter.Message, message) {
 		t.Errorf("got %v, %v", letter, err)
 	}
-	// Inside, too, there is one encoding only.
-	for _, inside := range [][]byte{
-		{},
-		{0},
-		append([]byte{0}, 0, 0, 0, 1), append([]byte{1, 'a'}, 0, 0, 0, 0), append([]byte{2, 'a'}, 0, 0, 0, 1),
-		{1, 'a', 0, 0, 1},
-	} {
-		encapsulated, sender, err = hpke.NewSender(std.PublicKey(), hpke.HKDFSHA256(), hpke.AES256GCM(), info)
+	refused := func(what string, header, inside []byte) {
+		t.Helper()
+		encapsulated, sender, err := hpke.NewSender(std.PublicKey(), hpke.HKDFSHA256(), hpke.AES256GCM(), info)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if letter, err := open(make1(inside), key, bob); letter != nil || !errors.Is(err, sealed.ErrOpen) {
-			t.Errorf("%x inside: got %v, %v", inside, letter, err)
+		b := slices.Concat(header, encapsulated, must(sender.Seal(header, inside)))
+		if letter, err := open(b, key, bob); letter != nil || !errors.Is(err, sealed.ErrOpen) {
+			t.Errorf("%s: got %v, %v", what, letter, err)
 		}
+	}
+	refused("another key's ID", []byte{1, 9, 1, 2, 3, 4}, plaintext)
+	// Inside, too, there is one encoding only.
+	for _, inside := range [][]byte{
+		{}, {0}, {0, 0, 0, 0, 1}, {1, 'a', 0, 0, 0, 0}, {2, 'a', 0, 0, 0, 1}, {1, 'a', 0, 0, 1},
+	} {
+		refused(fmt.Sprintf("%x inside", inside), header, inside)
 	}
 
 	signed := must(key.PublicKey().Sign(curve.GenerateKey(), bob, noon)).Append(nil)
@@ -333,7 +334,7 @@ func TestSignedKey(t *testing.T) {
 		}
 	}
 	// Clocks that are wrong make keys that nobody uses, and nothing worse.
-	for _, now := range []time.Time{time.Unix(-1, 0), time.Unix(1<<60, 0)} {
+	for _, now := range []time.Time{time.Unix(-1e9, 0), time.Unix(1<<60, 0)} {
 		s := must(key.Sign(identity, bob, now))
 		if _, err := s.Verify(ours, bob, noon); !errors.Is(err, sealed.ErrExpired) {
 			t.Errorf("made at %v: %v", now, err)

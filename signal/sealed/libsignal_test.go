@@ -2,6 +2,11 @@ package sealed_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -184,6 +189,28 @@ func TestSealedSenderRefuses(t *testing.T) {
 			t.Errorf("%s: unchanged: %v", version, err)
 		}
 	}
+	// Fields that are missing, or too short for their MAC.
+	v1 := c.both(t, c.content(nil))["v1"]
+	fields, ok := wire.Parse(v1[1:], nil, []wire.Field{1, 2, 3})
+	if !ok {
+		t.Fatal("not a protobuf")
+	}
+	for changed := range wire.Field(4) {
+		for size := range 13 {
+			b := []byte{0x11}
+			for field := wire.Field(1); field <= 3; field++ {
+				switch {
+				case field != changed:
+					b = wire.AppendBytes(b, field, fields.Bytes[field])
+				case size < 12:
+					b = wire.AppendBytes(b, field, fields.Bytes[field][:size])
+				}
+			}
+			if u, err := sealed.Unseal(c.bob, b); (err == nil) != (changed == 0) {
+				t.Errorf("field %d of %d bytes: got %v, %v", changed, size, u, err)
+			}
+		}
+	}
 	v2 := c.both(t, c.content(nil))["v2"]
 	v2[0] = 0x23
 	if _, err := sealed.Unseal(c.bob, v2); err != nil {
@@ -223,6 +250,43 @@ func TestSealedInAnothersName(t *testing.T) {
 	} {
 		if _, err := sealed.Unseal(c.bob, b); err != nil {
 			t.Errorf("%s by Alice herself: %v", name, err)
+		}
+	}
+}
+
+// Keys of low order make secrets that everybody knows.
+func TestUnsealLowOrder(t *testing.T) {
+	c := newCorrespondents(t)
+	low := append([]byte{5}, make([]byte, 32)...)
+	// The first layer of version 1, from its description.
+	v1 := func(ephemeral *curve.PrivateKey, public, static []byte) []byte {
+		shared := make([]byte, 32)
+		if ephemeral != nil {
+			shared = must(ephemeral.ECDH(c.bob.PublicKey())).Bytes()
+		}
+		salt := slices.Concat([]byte("UnidentifiedDelivery"), encoded(c.bob.PublicKey()), public)
+		keys := must(hkdf.Key(sha256.New, shared, salt, "", 96))
+		encrypted := make([]byte, len(static))
+		cipher.NewCTR(must(aes.NewCipher(keys[32:64])), make([]byte, 16)).XORKeyStream(encrypted, static)
+		mac := hmac.New(sha256.New, keys[64:])
+		mac.Write(encrypted)
+		b := wire.AppendBytes([]byte{0x11}, 1, public)
+		b = wire.AppendBytes(b, 2, append(encrypted, mac.Sum(nil)[:10]...))
+		return wire.AppendBytes(b, 3, make([]byte, 50))
+	}
+	ephemeral := curve.GenerateKey()
+	v2 := c.both(t, c.content(nil))["v2"]
+	lowSender := c.content(nil)
+	lowSender.Sender = c.certify(t, libsignalAlice, curve.PublicKey{})
+	for name, b := range map[string][]byte{
+		"v1, ephemeral key":     v1(nil, low, encoded(c.alice.PublicKey())),
+		"v1, sender":            v1(ephemeral, encoded(ephemeral.PublicKey()), low),
+		"v1, malformed sender":  v1(ephemeral, encoded(ephemeral.PublicKey()), low[1:]),
+		"v2, ephemeral key":     slices.Concat(v2[:49], make([]byte, 32), v2[81:]),
+		"v2, certificate's key": received(t, must(sealed.SealV2As(c.alice, [32]byte{}, nil, must(lowSender.Append(nil)), c.toBob()))),
+	} {
+		if u, err := sealed.Unseal(c.bob, b); u != nil || !errors.Is(err, sealed.ErrOpen) {
+			t.Errorf("%s: got %v, %v", name, u, err)
 		}
 	}
 }
@@ -298,6 +362,15 @@ func TestContent(t *testing.T) {
 			t.Errorf("%s: got %v, %v", name, c, err)
 		}
 	}
+	if b, err := c.content([]byte("message")).Append([]byte{9}); err != nil || !bytes.Equal(b, append([]byte{9}, good...)) {
+		t.Errorf("got %x, %v, want %x", b, err, good)
+	}
+	copied := must(sealed.ParseContent(good))
+	clear(good)
+	if string(copied.Message) != "message" {
+		t.Errorf("ParseContent keeps what it was given: %x", copied.Message)
+	}
+	good = fields(7, certificate, []byte("message"))
 	if c, err := sealed.ParseContent(wire.AppendBytes(good, 5, nil)); err != nil || c.Group != nil || c.Hint != sealed.HintNone {
 		t.Errorf("an empty group: got %v, %v", c, err)
 	}

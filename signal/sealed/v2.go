@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -254,7 +253,7 @@ func ParseSent(b []byte) (*Sent, error) {
 		return nil, ErrMalformed
 	}
 	count, size := protowire.ConsumeVarint(in)
-	if size < 0 || count > math.MaxUint32 || !in.Skip(size) {
+	if size < 0 || !in.Skip(size) {
 		return nil, ErrMalformed
 	}
 	s := new(Sent)
@@ -319,7 +318,7 @@ func (r *SentRecipient) add(d Device) bool {
 // merge adds the devices of another entry for the same account, which must have
 // the same key material.
 func (r *SentRecipient) merge(other *SentRecipient) bool {
-	if !slices.Equal(r.own, other.own) || len(other.Devices) == 0 {
+	if !slices.Equal(r.own, other.own) { // an excluded account has none
 		return false
 	}
 	for _, d := range other.Devices {
