@@ -16,22 +16,16 @@ var ErrEncoding = errors.New("senderkey: not an encoded sender or receiver")
 
 const encodingVersion = 1
 
-func appendStart(b []byte, suite Suite, group GroupID, sender string) []byte {
+func appendStart(b []byte, suite Suite, group GroupID, sender Address) []byte {
 	b = append(b, encodingVersion, byte(suite))
 	b = append(b, group[:]...)
-	b = append(b, byte(len(sender))) // at most maxNameSize
-	return append(b, sender...)
+	return sender.append(b)
 }
 
-func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *string) bool {
+func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *Address) bool {
 	var version uint8
-	var name cryptobyte.String
-	if !in.ReadUint8(&version) || version != encodingVersion || !in.ReadUint8((*uint8)(suite)) ||
-		!in.CopyBytes(group[:]) || !in.ReadUint8LengthPrefixed(&name) {
-		return false
-	}
-	*sender = string(name)
-	return check(*suite, *sender) == nil
+	return in.ReadUint8(&version) && version == encodingVersion &&
+		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.read(in)
 }
 
 // Append appends the encoded sender to b, version byte first. It holds private

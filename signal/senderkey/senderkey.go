@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	maxForward  = 25_000
-	maxSkipped  = 2_000
-	maxChains   = 5
-	maxNameSize = 255
+	maxForward = 25_000
+	maxSkipped = 2_000
+	maxChains  = 5
 )
 
 // Sender is our own sending chain in a group. It is not safe for concurrent use.
 type Sender struct {
 	suite     Suite
 	group     GroupID
-	sender    string
+	sender    Address
 	chainID   uint32
 	iteration uint32
 	chain     secret.Key
@@ -29,9 +28,8 @@ type Sender struct {
 }
 
 // NewSender makes a new chain for our device, whose address is bound to every
-// message in chate2e/v1: 1 to 255 bytes that say user ID and device number in
-// some form that all members use. It returns [ErrSuite] or [ErrAddress].
-func NewSender(suite Suite, group GroupID, sender string) (*Sender, error) {
+// message in chate2e/v1. It returns [ErrSuite] or [ErrAddress].
+func NewSender(suite Suite, group GroupID, sender Address) (*Sender, error) {
 	if err := check(suite, sender); err != nil {
 		return nil, err
 	}
@@ -46,14 +44,11 @@ func NewSender(suite Suite, group GroupID, sender string) (*Sender, error) {
 	}, nil
 }
 
-func check(suite Suite, sender string) error {
+func check(suite Suite, sender Address) error {
 	if suite.codec() == nil {
 		return ErrSuite
 	}
-	if sender == "" || len(sender) > maxNameSize {
-		return ErrAddress
-	}
-	return nil
+	return sender.Validate()
 }
 
 // ChainID returns the chain's random number.
@@ -67,7 +62,7 @@ func (s *Sender) Iteration() uint32 { return s.iteration }
 func (s *Sender) Distribution() []byte {
 	return s.suite.codec().appendDistribution(&distribution{
 		group: s.group, chainID: s.chainID, iteration: s.iteration,
-		chainKey: *s.chain.Array(), signing: s.signing.PublicKey(),
+		chainKey: s.chain, signing: s.signing.PublicKey(),
 	})
 }
 
@@ -92,7 +87,7 @@ func (s *Sender) Encrypt(plaintext []byte) ([]byte, error) {
 type Receiver struct {
 	suite  Suite
 	group  GroupID
-	sender string
+	sender Address
 	chains []*chain // newest first
 }
 
@@ -111,7 +106,7 @@ type skippedKey struct {
 
 // NewReceiver returns a receiver that knows no chain yet. It returns [ErrSuite]
 // or [ErrAddress].
-func NewReceiver(suite Suite, group GroupID, sender string) (*Receiver, error) {
+func NewReceiver(suite Suite, group GroupID, sender Address) (*Receiver, error) {
 	if err := check(suite, sender); err != nil {
 		return nil, err
 	}
@@ -126,20 +121,21 @@ func NewReceiver(suite Suite, group GroupID, sender string) (*Receiver, error) {
 func (r *Receiver) Process(message []byte) error {
 	d, ok := r.suite.codec().parseDistribution(message)
 	if !ok || d.group != r.group {
+		d.chainKey.Wipe()
 		return ErrMalformed
 	}
 	known := slices.IndexFunc(r.chains, func(c *chain) bool { return c.id == d.chainID })
 	if known >= 0 {
 		if r.chains[known].signing == d.signing {
+			d.chainKey.Wipe()
 			return nil
 		}
 		r.chains[known].wipe()
 		r.chains = slices.Delete(r.chains, known, known+1)
 	}
 	r.chains = slices.Insert(r.chains, 0, &chain{
-		id: d.chainID, signing: d.signing, next: d.iteration, key: secret.NewKey(d.chainKey),
+		id: d.chainID, signing: d.signing, next: d.iteration, key: d.chainKey,
 	})
-	clear(d.chainKey[:])
 	for _, old := range r.chains[min(len(r.chains), maxChains):] {
 		old.wipe()
 	}
@@ -179,7 +175,7 @@ func (r *Receiver) Decrypt(m *Message) ([]byte, error) {
 	return c.openNext(codec, r.sender, m)
 }
 
-func (c *chain) openSkipped(codec codec, sender string, m *Message) ([]byte, error) {
+func (c *chain) openSkipped(codec codec, sender Address, m *Message) ([]byte, error) {
 	if c.skipped.IsZero() {
 		return nil, ErrDuplicate
 	}
@@ -208,7 +204,7 @@ func (c *chain) openSkipped(codec codec, sender string, m *Message) ([]byte, err
 	return plaintext, nil
 }
 
-func (c *chain) openNext(codec codec, sender string, m *Message) ([]byte, error) {
+func (c *chain) openNext(codec codec, sender Address, m *Message) ([]byte, error) {
 	if m.iteration-c.next > maxForward || m.iteration == math.MaxUint32 {
 		return nil, ErrDecrypt
 	}

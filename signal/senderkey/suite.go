@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 
+	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
@@ -42,8 +43,9 @@ func (s Suite) String() string {
 var (
 	// ErrSuite is returned for an unknown suite.
 	ErrSuite = errors.New("senderkey: wrong suite")
-	// ErrAddress is returned for a sender address of no or more than 255 bytes.
-	ErrAddress = errors.New("senderkey: not a sender address")
+	// ErrAddress is returned for an address without a name, with one longer than
+	// MaxNameSize, or with device 0.
+	ErrAddress = errors.New("senderkey: not an address")
 	// ErrMalformed is returned for bytes that are no message or distribution
 	// message.
 	ErrMalformed = errors.New("senderkey: malformed message")
@@ -68,7 +70,7 @@ type distribution struct {
 	group     GroupID
 	chainID   uint32
 	iteration uint32
-	chainKey  [32]byte
+	chainKey  secret.Key
 	signing   curve.PublicKey
 }
 
@@ -99,13 +101,13 @@ func (m *Message) Iteration() uint32 { return m.iteration }
 type codec interface {
 	chainID() uint32
 	appendDistribution(d *distribution) []byte
-	parseDistribution(b []byte) (*distribution, bool)
+	parseDistribution(b []byte) (distribution, bool)
 	// seal returns the message but for its signature.
-	seal(group GroupID, sender string, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte
+	seal(group GroupID, sender Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte
 	parse(b []byte) (*Message, bool)
-	open(m *Message, sender string, seed *[32]byte) ([]byte, bool)
+	open(m *Message, sender Address, seed *[32]byte) ([]byte, bool)
 	// signed returns what the signature of a message covers.
-	signed(sender string, unsigned []byte) []byte
+	signed(sender Address, unsigned []byte) []byte
 }
 
 func (s Suite) codec() codec {
@@ -160,15 +162,15 @@ func (chate2eCodec) appendDistribution(d *distribution) []byte {
 	b = append(b, d.group[:]...)
 	b = binary.BigEndian.AppendUint32(b, d.chainID)
 	b = binary.BigEndian.AppendUint32(b, d.iteration)
-	b = append(b, d.chainKey[:]...)
+	b = append(b, d.chainKey.Bytes()...)
 	return append(b, d.signing[:]...)
 }
 
-func (chate2eCodec) parseDistribution(b []byte) (*distribution, bool) {
+func (chate2eCodec) parseDistribution(b []byte) (distribution, bool) {
 	in := cryptobyte.String(b)
-	d := new(distribution)
+	var d distribution
 	ok := readStart(&in, typeDistribution, &d.group, &d.chainID, &d.iteration) &&
-		in.CopyBytes(d.chainKey[:]) && in.CopyBytes(d.signing[:]) && in.Empty()
+		readKey(&in, &d.chainKey) && in.CopyBytes(d.signing[:]) && in.Empty()
 	return d, ok
 }
 
@@ -178,7 +180,7 @@ func readStart(in *cryptobyte.String, want uint8, group *GroupID, chainID, itera
 		in.CopyBytes(group[:]) && in.ReadUint32(chainID) && in.ReadUint32(iteration)
 }
 
-func (chate2eCodec) seal(group GroupID, sender string, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
+func (chate2eCodec) seal(group GroupID, sender Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
 	b := make([]byte, 0, chate2eHeaderSize+len(plaintext)+tagSize+curve.SignatureSize)
 	b = append(b, chate2eVersion, typeMessage)
 	b = append(b, group[:]...)
@@ -205,7 +207,7 @@ func (chate2eCodec) parse(b []byte) (*Message, bool) {
 	return m, true
 }
 
-func (chate2eCodec) open(m *Message, sender string, seed *[32]byte) ([]byte, bool) {
+func (chate2eCodec) open(m *Message, sender Address, seed *[32]byte) ([]byte, bool) {
 	aead, nonce, commitment := chate2eKeys(seed, m.salt)
 	if subtle.ConstantTimeCompare(commitment, m.commitment) != 1 {
 		return nil, false
@@ -235,18 +237,12 @@ func chate2eKeys(seed *[32]byte, salt []byte) (aead cipher.AEAD, nonce, commitme
 }
 
 // chate2eAssociated binds the sender to the header, and so to the group.
-func chate2eAssociated(sender string, header []byte) []byte {
-	b := make([]byte, 0, 1+len(sender)+len(header))
-	b = append(b, byte(len(sender))) // at most 255, see NewSender
-	b = append(b, sender...)
-	return append(b, header...)
+func chate2eAssociated(sender Address, header []byte) []byte {
+	return append(sender.append(make([]byte, 0, 1+len(sender.Name)+4+len(header))), header...)
 }
 
-func (chate2eCodec) signed(sender string, unsigned []byte) []byte {
-	b := []byte(kdf.Chate2eGroupSignature.String())
-	b = append(b, byte(len(sender)))
-	b = append(b, sender...)
-	return append(b, unsigned...)
+func (chate2eCodec) signed(sender Address, unsigned []byte) []byte {
+	return append(sender.append([]byte(kdf.Chate2eGroupSignature.String())), unsigned...)
 }
 
 // ── libsignal ───────────────────────────────────────────────────────────────
@@ -269,7 +265,7 @@ func (libsignalCodec) chainID() uint32 { return chate2eCodec{}.chainID() >> 1 } 
 func (libsignalCodec) appendDistribution(d *distribution) []byte {
 	signing := d.signing.Encode()
 	b := appendLibsignalStart(make([]byte, 0, 96), d.group, d.chainID, d.iteration)
-	b = wire.AppendBytes(b, fieldChainKey, d.chainKey[:])
+	b = wire.AppendBytes(b, fieldChainKey, d.chainKey.Bytes())
 	return wire.AppendBytes(b, fieldSigning, signing[:])
 }
 
@@ -292,19 +288,23 @@ func parseLibsignal(b []byte, data ...wire.Field) (*wire.Message, bool) {
 	return fields, true
 }
 
-func (libsignalCodec) parseDistribution(b []byte) (*distribution, bool) {
+func (libsignalCodec) parseDistribution(b []byte) (distribution, bool) {
 	fields, ok := parseLibsignal(b, fieldChainKey, fieldSigning)
-	if !ok || len(fields.Bytes[fieldChainKey]) != 32 {
-		return nil, false
+	if !ok {
+		return distribution{}, false
 	}
 	signing, err := curve.ParsePublicKey(fields.Bytes[fieldSigning])
-	return &distribution{
+	if err != nil {
+		return distribution{}, false
+	}
+	key, err := secret.ParseKey(fields.Bytes[fieldChainKey])
+	return distribution{
 		group: GroupID(fields.Bytes[fieldGroup]), chainID: fields.Numbers[fieldChainID],
-		iteration: fields.Numbers[fieldIteration], chainKey: [32]byte(fields.Bytes[fieldChainKey]), signing: signing,
+		iteration: fields.Numbers[fieldIteration], chainKey: key, signing: signing,
 	}, err == nil
 }
 
-func (libsignalCodec) seal(group GroupID, _ string, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
+func (libsignalCodec) seal(group GroupID, _ Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
 	block, iv := libsignalKeys(seed)
 	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
 	padded := make([]byte, len(plaintext)+padding)
@@ -332,7 +332,7 @@ func (libsignalCodec) parse(b []byte) (*Message, bool) {
 	}, true
 }
 
-func (libsignalCodec) open(m *Message, _ string, seed *[32]byte) ([]byte, bool) {
+func (libsignalCodec) open(m *Message, _ Address, seed *[32]byte) ([]byte, bool) {
 	if len(m.ciphertext) == 0 || len(m.ciphertext)%aes.BlockSize != 0 {
 		return nil, false
 	}
@@ -362,4 +362,4 @@ func libsignalKeys(seed *[32]byte) (cipher.Block, []byte) {
 	return block, keys[:16]
 }
 
-func (libsignalCodec) signed(_ string, unsigned []byte) []byte { return unsigned }
+func (libsignalCodec) signed(_ Address, unsigned []byte) []byte { return unsigned }

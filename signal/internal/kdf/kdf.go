@@ -32,6 +32,13 @@ const (
 	// Chate2eGroupSignature: what the signature of a group message covers.
 	Chate2eGroupSignature
 
+	// Chate2eSealed: what an envelope's encryption is bound to; the recipient's address follows.
+	Chate2eSealed
+	// Chate2eSealingKey: what the signature of a sealing key covers.
+	Chate2eSealingKey
+	// Chate2eSealingKeyID: the hash that names a sealing key; the key follows.
+	Chate2eSealingKeyID
+
 	// LibsignalPQXDH: the handshake of version-4 sessions.
 	LibsignalPQXDH
 	// LibsignalX3DH: the handshake of version-3 sessions.
@@ -42,6 +49,16 @@ const (
 	LibsignalMessage
 	// LibsignalGroupMessage: a seed of a group to the IV and AES-256-CBC key.
 	LibsignalGroupMessage
+	// LibsignalSealed1: both steps of sealed sender v1; the beginning of a salt.
+	LibsignalSealed1
+	// LibsignalSealed2Private: a message's secret to its ephemeral key, in sealed sender v2.
+	LibsignalSealed2Private
+	// LibsignalSealed2Key: a message's secret to the key of its content.
+	LibsignalSealed2Key
+	// LibsignalSealed2Recipient: what covers the secret for one recipient. Nothing follows.
+	LibsignalSealed2Recipient
+	// LibsignalSealed2Sender: the tag that proves the sender to one recipient.
+	LibsignalSealed2Sender
 
 	// SPQRChainStart: the handshake's key to the chains of epoch 0. Two spaces.
 	SPQRChainStart
@@ -71,11 +88,21 @@ var labels = [labelEnd]string{
 	Chate2eGroupMessage:   "ChatE2E v1 group message key",
 	Chate2eGroupSignature: "ChatE2E v1 group signature",
 
+	Chate2eSealed:       "ChatE2E v1 sealed envelope",
+	Chate2eSealingKey:   "ChatE2E v1 sealing key signature",
+	Chate2eSealingKeyID: "ChatE2E v1 sealing key ID",
+
 	LibsignalPQXDH:        "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
 	LibsignalX3DH:         "WhisperText",
 	LibsignalRoot:         "WhisperRatchet",
 	LibsignalMessage:      "WhisperMessageKeys",
 	LibsignalGroupMessage: "WhisperGroup",
+
+	LibsignalSealed1:          "UnidentifiedDelivery",
+	LibsignalSealed2Private:   "Sealed Sender v2: r (2023-08)",
+	LibsignalSealed2Key:       "Sealed Sender v2: K",
+	LibsignalSealed2Recipient: "Sealed Sender v2: DH",
+	LibsignalSealed2Sender:    "Sealed Sender v2: DH-sender",
 
 	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
 	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
