@@ -1,14 +1,11 @@
 module github.com/chate2e/chate2e
 
-// Some npm packages bring Go files along.
-ignore node_modules
-
 go 1.26.0
 
 require (
 	filippo.io/edwards25519 v1.2.0
-	github.com/alecthomas/kong v1.17.0
 	github.com/BurntSushi/toml v1.6.0
+	github.com/alecthomas/kong v1.17.0
 	github.com/cloudflare/circl v1.6.5
 	github.com/coder/websocket v1.8.15
 	github.com/google/go-cmp v0.7.0

@@ -92,13 +92,13 @@ var signalPeer = sync.OnceValues(func() (string, error) {
 })
 
 // goCommand is the peer over this repository's libsignal suites.
-func goCommand(t *testing.T) interop.Command {
+func goCommand(t *testing.T, flags ...string) interop.Command {
 	t.Helper()
 	path, err := signalPeer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return interop.Command{Path: path}
+	return interop.Command{Path: path, Args: flags}
 }
 
 // How many schedules a pairing plays: many where our own code meets another's, few (each way to start once)
@@ -139,8 +139,8 @@ func seeds(t *testing.T, count int) []uint64 {
 // ends are the two ends of one schedule's conversation, and what frees them.
 type ends func(seed uint64) (left, right interop.Endpoint, forget func() error, err error)
 
-// play runs the schedules of one pairing.
-func play(t *testing.T, count int, cfg interop.Config, pair ends) {
+// play runs the schedules of one pairing, and returns what happened in them.
+func play(t *testing.T, count int, cfg interop.Config, pair ends) interop.Stats {
 	t.Helper()
 	var total interop.Stats
 	all := seeds(t, count)
@@ -153,7 +153,7 @@ func play(t *testing.T, count int, cfg interop.Config, pair ends) {
 	}
 	t.Logf("%d schedules from seed %d: %+v", len(all), all[0], total)
 	if len(all) < 20 {
-		return // a schedule may well do without one of the hazards, a few of them too
+		return total // a schedule may well do without one of the hazards, a few of them too
 	}
 	for what, count := range map[string]int{
 		"left sent": total.Sent[0], "right sent": total.Sent[1], "lost": total.Lost, "overtaken": total.Overtaken,
@@ -163,6 +163,7 @@ func play(t *testing.T, count int, cfg interop.Config, pair ends) {
 			t.Errorf("%s: never happened, so nothing was tested", what)
 		}
 	}
+	return total
 }
 
 func playOne(seed uint64, cfg interop.Config, pair ends) (interop.Stats, error) {

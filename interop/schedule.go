@@ -26,6 +26,22 @@ type Config struct {
 	// MaxBytes is the size of the largest plaintext. Zero is 1,000.
 	MaxBytes int
 
+	// Monologues is how often one end sends hundreds of messages in a row, for each message: a probability.
+	Monologues float64
+
+	// Stragglers is how often a message is held back until it arrives at the latest, while others pass it: a
+	// probability.
+	Stragglers float64
+
+	// Forgets says that the ends forget as the official library does: a message that is too late for it
+	// may be refused. Every other message must be opened.
+	Forgets bool
+
+	// Epochs is how many epochs of the post-quantum ratchet the schedule goes through at least. It goes on
+	// until they are completed; that it takes more than three times Messages is an error. It needs
+	// Forgets.
+	Epochs int
+
 	// OneStarts says that the ends cannot both start: only one of them can hold the first secret.
 	OneStarts bool
 
@@ -107,6 +123,9 @@ type Stats struct {
 	Mangled    int // corrupted copies, all refused
 	Restarts   int
 	First      int // messages of type 3 that were opened
+	Forgotten  int // messages that came too late even for the official library, and were refused
+	Remembered int // and those that were opened all the same
+	Epochs     int // of the post-quantum ratchet that were completed
 }
 
 // Add counts other as well.
@@ -120,6 +139,9 @@ func (s *Stats) Add(other Stats) {
 	s.Mangled += other.Mangled
 	s.Restarts += other.Restarts
 	s.First += other.First
+	s.Forgotten += other.Forgotten
+	s.Remembered += other.Remembered
+	s.Epochs += other.Epochs
 }
 
 // ScheduleError says where a schedule went wrong and what led to it.
@@ -142,14 +164,17 @@ func (f *ScheduleError) Unwrap() error { return f.Cause }
 //   - every further copy must be refused, by name;
 //   - a mangled copy must be refused and leave the receiver as it was;
 //   - a restart must bring back what was written out;
-//   - in the end every message that was not lost must have been opened once, and both ends must still be
-//     able to talk.
+//   - in the end every message that was not lost, nor refused as forgotten, must have been opened once, and
+//     both ends must still be able to talk.
 //
 // A schedule can be run once.
 func (s *Schedule) Run(left, right Endpoint) (Stats, error) {
 	r := &run{
 		Schedule: s,
 		ends:     [2]end{{Endpoint: left, name: "left"}, {Endpoint: right, name: "right"}},
+	}
+	if s.cfg.Forgets {
+		r.memory = newMemory()
 	}
 	if err := r.play(); err != nil {
 		return r.stats, &ScheduleError{Seed: s.Seed, Cause: err, Trace: r.trace}
@@ -172,11 +197,14 @@ type sent struct {
 	message   Message
 	lost      bool
 	opened    int
+	forgotten bool // refused, as it may be
+	place     place
 }
 
 type flight struct {
 	message int // index
 	mangled bool
+	held    bool // arrives only when it is late
 }
 
 type run struct {
@@ -184,6 +212,7 @@ type run struct {
 	ends   [2]end
 	sent   []sent
 	flying []flight // in the order of sending
+	memory *memory  // nil if nothing is forgotten
 	stats  Stats
 	trace  []string
 }
@@ -201,20 +230,28 @@ func (r *run) play() error {
 	if err := r.start(); err != nil {
 		return err
 	}
-	speaker := r.rng.IntN(2)
-	for len(r.sent) < r.cfg.Messages {
+	speaker, monologue := r.rng.IntN(2), 0
+	for len(r.sent) < r.cfg.Messages || r.completed() < r.cfg.Epochs {
+		if len(r.sent) > 3*r.cfg.Messages {
+			return fmt.Errorf("after %d messages, only %d epochs are completed", len(r.sent), r.completed())
+		}
 		if r.chance(r.restart) {
 			if err := r.restartOne(r.rng.IntN(2)); err != nil {
 				return err
 			}
 		}
-		if len(r.flying) > 0 && (r.late() || r.chance(r.deliver)) {
+		if r.late() || r.chance(r.deliver) && r.moving() != nil {
 			if err := r.deliverOne(); err != nil {
 				return err
 			}
 			continue
 		}
-		if !r.chance(r.stay) {
+		if monologue == 0 && r.chance(r.cfg.Monologues) {
+			monologue = 100 + r.rng.IntN(400)
+		}
+		if monologue > 0 {
+			monologue--
+		} else if !r.chance(r.stay) {
 			speaker = 1 - speaker
 		}
 		if !r.ends[speaker].talks {
@@ -233,11 +270,20 @@ func (r *run) play() error {
 		return err
 	}
 	for i, m := range r.sent {
-		if !m.lost && m.opened != 1 {
+		if !m.lost && !m.forgotten && m.opened != 1 {
 			return fmt.Errorf("message %d was not lost and was opened %d times", i, m.opened)
 		}
 	}
+	r.stats.Epochs = r.completed()
 	return nil
+}
+
+// completed returns how many epochs of the post-quantum ratchet both ends have completed.
+func (r *run) completed() int {
+	if r.memory == nil {
+		return 0
+	}
+	return int(r.memory.epochs) //nolint:gosec // one in many messages
 }
 
 // start exchanges the invitations of the ends that others start with.
@@ -264,13 +310,27 @@ func (r *run) start() error {
 			return fmt.Errorf("%s begins: %w", r.ends[i].name, err)
 		}
 		r.ends[i].talks = true
+		if r.memory != nil {
+			r.memory.begin(i)
+		}
 	}
 	return nil
 }
 
 // late says whether a copy has to arrive before the next message is sent.
 func (r *run) late() bool {
-	return len(r.sent)-1-r.flying[0].message >= r.cfg.Window
+	return len(r.flying) > 0 && len(r.sent)-1-r.flying[0].message >= r.cfg.Window
+}
+
+// moving returns the positions of the copies that may arrive before they are late.
+func (r *run) moving() []int {
+	var positions []int
+	for i, f := range r.flying {
+		if !f.held {
+			positions = append(positions, i)
+		}
+	}
+	return positions
 }
 
 func (r *run) send(from int) error {
@@ -291,10 +351,17 @@ func (r *run) send(from int) error {
 		copies = 0
 		r.stats.Lost++
 	}
-	r.sent = append(r.sent, sent{from: from, plaintext: plaintext, message: m, lost: lost})
+	next := sent{from: from, plaintext: plaintext, message: m, lost: lost}
+	if r.memory != nil {
+		if next.place, err = r.memory.send(from, m); err != nil {
+			return fmt.Errorf("%s encrypts message %d: %w", e.name, number, err)
+		}
+	}
+	r.sent = append(r.sent, next)
 	r.stats.Sent[from]++
+	held := r.chance(r.cfg.Stragglers)
 	for range copies {
-		r.flying = append(r.flying, flight{message: number})
+		r.flying = append(r.flying, flight{message: number, held: held})
 	}
 	mangled := r.chance(r.mangle)
 	if mangled {
@@ -305,18 +372,22 @@ func (r *run) send(from int) error {
 	return nil
 }
 
-// deliverOne lets one copy arrive: the oldest if it is late, else perhaps a younger one.
+// deliverOne lets one copy arrive: the oldest if it is late, else perhaps a younger one, and one that is
+// held back only if there is no other.
 func (r *run) deliverOne() error {
 	pick := 0
-	if r.late() {
+	if moving := r.moving(); r.late() {
 		// All copies of the oldest message are late; any of them may come first.
 		same := slices.IndexFunc(r.flying, func(f flight) bool { return f.message != r.flying[0].message })
 		if same < 0 {
 			same = len(r.flying)
 		}
 		pick = r.rng.IntN(same)
-	} else if r.chance(r.shuffle) {
-		pick = r.rng.IntN(len(r.flying))
+	} else if len(moving) > 0 {
+		pick = moving[0]
+		if r.chance(r.shuffle) {
+			pick = moving[r.rng.IntN(len(moving))]
+		}
 	}
 	f := r.flying[pick]
 	r.flying = slices.Delete(r.flying, pick, pick+1)
@@ -329,6 +400,10 @@ func (r *run) deliverOne() error {
 func (r *run) arrive(f flight) error {
 	m := &r.sent[f.message]
 	to := &r.ends[1-m.from]
+	forgotten := r.memory != nil && r.memory.forgotten(1-m.from, m.place)
+	if forgotten && m.opened == 0 {
+		return r.arriveForgotten(f)
+	}
 	plaintext, err := to.Decrypt(m.message)
 	if m.opened > 0 {
 		r.note("%s gets message %d again: %v", to.name, f.message, err)
@@ -336,7 +411,7 @@ func (r *run) arrive(f flight) error {
 			return fmt.Errorf("%s opened message %d twice", to.name, f.message)
 		}
 		refused, ok := errors.AsType[*Error](err)
-		if !ok || !slices.Contains(r.cfg.Refusals, refused.Name) {
+		if !ok || !forgotten && !slices.Contains(r.cfg.Refusals, refused.Name) {
 			return fmt.Errorf("%s refuses the duplicate of message %d as something else: %w", to.name, f.message, err)
 		}
 		r.stats.Duplicates++
@@ -346,11 +421,21 @@ func (r *run) arrive(f flight) error {
 	if err != nil {
 		return fmt.Errorf("%s opens message %d: %w", to.name, f.message, err)
 	}
+	return r.opened(f, plaintext)
+}
+
+// opened notes that the first copy of a message was opened.
+func (r *run) opened(f flight, plaintext []byte) error {
+	m := &r.sent[f.message]
+	to := &r.ends[1-m.from]
 	if !bytes.Equal(plaintext, m.plaintext) {
 		return fmt.Errorf("%s opened message %d to something else", to.name, f.message)
 	}
 	m.opened++
 	to.talks = true
+	if r.memory != nil {
+		r.memory.open(1-m.from, m.place)
+	}
 	r.stats.Opened++
 	if m.message.Type == 3 {
 		r.stats.First++
@@ -359,6 +444,38 @@ func (r *run) arrive(f flight) error {
 		r.stats.Overtaken++
 	}
 	to.highest = max(to.highest, f.message+1)
+	return nil
+}
+
+// arriveForgotten lets a copy arrive that the official library would not open: it must be opened right, or
+// refused without a trace.
+func (r *run) arriveForgotten(f flight) error {
+	m := &r.sent[f.message]
+	to := &r.ends[1-m.from]
+	before, err := to.Snapshot()
+	if err != nil {
+		return fmt.Errorf("%s before a forgotten message: %w", to.name, err)
+	}
+	plaintext, err := to.Decrypt(m.message)
+	r.note("%s gets message %d, which is too late: %v", to.name, f.message, err)
+	if err == nil {
+		r.stats.Remembered++
+		return r.opened(f, plaintext)
+	}
+	if _, ok := errors.AsType[*Error](err); !ok {
+		return fmt.Errorf("%s opens forgotten message %d: %w", to.name, f.message, err)
+	}
+	after, err := to.Snapshot()
+	if err != nil {
+		return fmt.Errorf("%s after a forgotten message: %w", to.name, err)
+	}
+	if !bytes.Equal(before, after) {
+		return fmt.Errorf("%s was changed by forgotten message %d", to.name, f.message)
+	}
+	if !m.forgotten {
+		m.forgotten = true
+		r.stats.Forgotten++
+	}
 	return nil
 }
 

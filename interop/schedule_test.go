@@ -290,13 +290,46 @@ func TestScheduleKeepsItsWindow(t *testing.T) {
 		}
 		for seed := range uint64(9) {
 			left, right := newModels()
-			if _, err := interop.NewSchedule(seed, interop.Config{Messages: 400, Window: window}).Run(tap(left), tap(right)); err != nil {
+			cfg := interop.Config{Messages: 400, Window: window, Stragglers: float64(seed%2) / 10}
+			if _, err := interop.NewSchedule(seed, cfg).Run(tap(left), tap(right)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if furthest != window {
 			t.Errorf("window %d: the latest message was overtaken by %d", window, furthest)
 		}
+	}
+}
+
+func TestScheduleHasMonologues(t *testing.T) {
+	run, longest, last := 0, 0, byte(0)
+	tap := func(name byte, e interop.Endpoint) interop.Endpoint {
+		return &saboteur{Endpoint: e, encrypt: func(m interop.Message, err error) (interop.Message, error) {
+			if run++; name != last {
+				run, last = 1, name
+			}
+			longest = max(longest, run)
+			return m, err
+		}}
+	}
+	for seed := range uint64(3) {
+		left, right := newModels()
+		cfg := interop.Config{Monologues: 0.005}
+		if _, err := interop.NewSchedule(seed, cfg).Run(tap('l', left), tap('r', right)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if longest < 100 {
+		t.Errorf("the longest monologue had %d messages, want hundreds", longest)
+	}
+}
+
+// TestScheduleWantsLibsignal: what is forgotten can only be known of messages of the official library.
+func TestScheduleWantsLibsignal(t *testing.T) {
+	left, right := newModels()
+	_, err := interop.NewSchedule(1, interop.Config{Forgets: true}).Run(left, right)
+	if err == nil || !strings.Contains(err.Error(), "a message of libsignal was expected") {
+		t.Errorf("got error %v", err)
 	}
 }
 

@@ -213,6 +213,11 @@ func (c *settings) check() error {
 			return fmt.Errorf("%w: --insecure needs --public-url, the URL that clients dial", errUsage)
 		}
 	}
+	for _, url := range c.publicURLs {
+		if _, err := relay.ParseOrigin(url); err != nil {
+			return fmt.Errorf("%w: --public-url %q: %w", errUsage, url, err)
+		}
+	}
 	if c.maxMessageBytes < 1 || c.maxMessageBytes > relay.MaxBody {
 		return fmt.Errorf("%w: --max-message-bytes is 1 to %d", errUsage, relay.MaxBody)
 	}

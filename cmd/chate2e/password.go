@@ -29,7 +29,7 @@ func (e *env) readPassword(ctx context.Context, file, prompt string, isNew bool)
 	case "-":
 		return passwordFrom(e.in, "standard input", isNew)
 	}
-	f, err := os.Open(file) //nolint:gosec // the user says which
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, usageError("the password file: %v", err)
 	}

@@ -100,12 +100,12 @@ func (k PrivateKey) SignDeviceList(list DeviceList) ([]byte, error) {
 	b.AddUint8(deviceListFormat)
 	b.AddBytes(list.AccountKey[:])
 	b.AddUint64(list.Version)
-	b.AddUint64(uint64(list.Time.UnixMilli())) //nolint:gosec // validate refuses times before 1970
+	b.AddUint64(uint64(list.Time.UnixMilli())) // validate refuses times before 1970
 	b.AddUint8(uint8(len(list.Devices)))       //nolint:gosec // validate refuses more than 127
 	for _, d := range list.Devices {
 		b.AddUint8(uint8(d.Number))
 		b.AddBytes(d.IdentityKey[:])
-		b.AddUint64(uint64(d.Added.UnixMilli())) //nolint:gosec // validate refuses times before 1970
+		b.AddUint64(uint64(d.Added.UnixMilli())) // validate refuses times before 1970
 	}
 	body := b.BytesOrPanic()
 	return append(body, k.sign(signedBytes(body))...), nil
@@ -179,7 +179,7 @@ func ParseDeviceList(b []byte) (UnverifiedDeviceList, error) {
 	list := DeviceList{
 		AccountKey: PublicKey(accountKey),
 		Version:    version,
-		Time:       time.UnixMilli(int64(milliseconds)).UTC(), //nolint:gosec // at most maxTime
+		Time:       time.UnixMilli(int64(milliseconds)).UTC(), // at most maxTime
 		Devices:    make([]Device, count),
 	}
 	for i := range list.Devices {
@@ -194,7 +194,7 @@ func ParseDeviceList(b []byte) (UnverifiedDeviceList, error) {
 		list.Devices[i] = Device{
 			Number:      DeviceNumber(number),
 			IdentityKey: [IdentityKeySize]byte(key),
-			Added:       time.UnixMilli(int64(added)).UTC(), //nolint:gosec // at most maxTime
+			Added:       time.UnixMilli(int64(added)).UTC(), // at most maxTime
 		}
 	}
 	if !s.ReadBytes(&sig, ed25519.SignatureSize) || !s.Empty() {

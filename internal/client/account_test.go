@@ -12,13 +12,9 @@ import (
 	"github.com/chate2e/chate2e/internal/client"
 )
 
-func (w *world) create(dir, name string, network func(client.Config) client.Config) (*client.Client, error) {
+func (w *world) create(dir, name string) (*client.Client, error) {
 	p := &person{t: w.t, w: w, dial: w.relay.pipe.dial}
-	cfg := p.config()
-	if network != nil {
-		cfg = network(cfg)
-	}
-	return client.Create(w.t.Context(), dir, password, client.Registration{Server: origin, Username: name}, cfg, nil)
+	return client.Create(w.t.Context(), dir, password, client.Registration{Server: origin, Username: name}, p.config(), nil)
 }
 
 func TestCreate(t *testing.T) {
@@ -60,7 +56,7 @@ func TestCreate(t *testing.T) {
 		if _, err := c.Contacts(ctx); err == nil {
 			t.Error("a closed engine answers")
 		}
-		_, err = w.create(dir, "alice2", nil)
+		_, err = w.create(dir, "alice2")
 		wantCode(t, "made twice", err, client.CodeProfileExists)
 		_, err = client.Open(ctx, dir, []byte("wrong"), p.config())
 		wantCode(t, "a wrong password", err, client.CodeWrongPassword)
@@ -80,7 +76,7 @@ func TestCreate(t *testing.T) {
 
 		// Nothing is left of what the relay refuses, and the name can be taken then.
 		other := filepath.Join(t.TempDir(), "other")
-		_, err = w.create(other, "alice", nil)
+		_, err = w.create(other, "alice")
 		wantCode(t, "a taken name", err, client.CodeNameTaken)
 		if client.Exists(other) {
 			t.Error("a refused registration left a profile")
@@ -94,13 +90,13 @@ func TestCreate(t *testing.T) {
 		_, err = client.Create(ctx, other, nil, client.Registration{Server: origin}, p.config(), nil)
 		wantCode(t, "no password", err, client.CodeUsage)
 		w.relay.pipe.cut()
-		_, err = w.create(other, "bob", nil)
+		_, err = w.create(other, "bob")
 		wantCode(t, "no relay", err, client.CodeUnreachable)
 		if client.Exists(other) {
 			t.Error("an unreachable relay left a profile")
 		}
 		w.relay.pipe.mend()
-		c, err = w.create(other, "bob", nil)
+		c, err = w.create(other, "bob")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +116,7 @@ func TestInterruptedRegistration(t *testing.T) {
 		p := &person{t: t, w: w, name: "alice", dir: dir, dial: w.relay.pipe.dial}
 		h := p.between()
 		lost := 0
-		h.onAnswer("POST /register", func(_ string, answer []byte) []byte { lost++; return nil })
+		h.onAnswer("POST /register", func(string, []byte) []byte { lost++; return nil })
 		_, err := client.Create(ctx, dir, password, client.Registration{Server: origin, Username: "alice"}, p.config(), nil)
 		wantCode(t, "the answer is lost", err, client.CodeUnreachable)
 		if lost != 1 || !client.Exists(dir) {

@@ -190,7 +190,7 @@ func TestRelayThatDuplicatesReordersAndReplays(t *testing.T) {
 		bob.reopen().run()
 		settle()
 		var got []string
-		for _, line := range strings.Split(bob.conversation(alice), "\n") {
+		for line := range strings.SplitSeq(bob.conversation(alice), "\n") {
 			if strings.HasPrefix(line, "< text") {
 				got = append(got, line)
 			}
@@ -201,7 +201,7 @@ func TestRelayThatDuplicatesReordersAndReplays(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("bob sees\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		for _, line := range strings.Split(alice.conversation(bob), "\n") {
+		for line := range strings.SplitSeq(alice.conversation(bob), "\n") {
 			if strings.Contains(line, "missing") || strings.Contains(line, "undecryptable") {
 				t.Errorf("alice sees %q", line)
 			}
@@ -280,6 +280,7 @@ func arrivals(t *testing.T, p *person) []string {
 			line += fmt.Sprintf(" %d", item.GapBefore)
 		case client.KindText:
 			line += " " + item.Text
+		case client.KindRequest, client.KindAccepted, client.KindUndecryptable, client.KindKeyChange:
 		}
 		printed = append(printed, line)
 	}
@@ -289,7 +290,7 @@ func arrivals(t *testing.T, p *person) []string {
 // A gap is waited for: not shown while the mailbox has more, shown after 30 s
 // even if it never ends.
 func TestPatienceWithAGap(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(_ *testing.T, w *world) {
 		alice, bob := w.register("alice").run(), w.register("bob").run()
 		settle()
 		befriend(alice, bob)
@@ -369,7 +370,7 @@ func TestRestartsAtRandom(t *testing.T) {
 					other = people[1]
 				}
 				var got []string
-				for _, line := range strings.Split(p.conversation(other), "\n") {
+				for line := range strings.SplitSeq(p.conversation(other), "\n") {
 					if strings.HasPrefix(line, "< "+other.name) {
 						got = append(got, line)
 					}

@@ -46,6 +46,8 @@ func TestEvents(t *testing.T) {
 				got = append(got, fmt.Sprintf("connected %v", e.Status.Connected))
 			case client.EventProtocol:
 				got = append(got, "protocol "+e.Protocol.Kind)
+			case client.EventSettings, client.EventClosed, client.EventLagged:
+				got = append(got, string(e.Kind))
 			}
 		}
 		// How many envelopes are processed together is not fixed.

@@ -167,10 +167,10 @@ func (h *hostile) inject(frame []byte) {
 
 // serveSocket passes frames on, changed.
 func (h *hostile) serveSocket(w http.ResponseWriter, r *http.Request, dial func(context.Context, string, string) (net.Conn, error)) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	theirs, _, err := websocket.Dial(ctx, "ws://relay.test/v1/ws", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	theirs, _, err := websocket.Dial(ctx, "ws://relay.test/v1/ws", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}) //nolint:bodyclose // the library has replaced it
 	if err != nil {
 		return
 	}

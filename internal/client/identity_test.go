@@ -267,7 +267,7 @@ func TestGarbageInAConversation(t *testing.T) {
 		bob.send(alice, "three")
 		settle()
 		var got []string
-		for _, line := range strings.Split(bob.conversation(alice), "\n") {
+		for line := range strings.SplitSeq(bob.conversation(alice), "\n") {
 			if !strings.HasPrefix(line, "< undecryptable") {
 				got = append(got, line)
 			}

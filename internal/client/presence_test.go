@@ -77,7 +77,7 @@ func TestPresence(t *testing.T) {
 
 // Whoever connects later learns the presence that is there.
 func TestPresenceIsThereAtOnce(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
+	inWorld(t, func(_ *testing.T, w *world) {
 		alice, bob := w.register("alice").run(), w.register("bob").run()
 		settle()
 		befriend(alice, bob)

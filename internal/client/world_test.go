@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -52,9 +51,7 @@ type node struct {
 	t    *testing.T
 	path string
 	pipe *pipes
-	// between, if set, stands between the clients and the relay's handlers.
-	between func(http.Handler) http.Handler
-	stop    func()
+	stop func()
 }
 
 const origin = "http://relay.test:80"
@@ -414,11 +411,6 @@ func befriend(a, b *person) {
 	if got := a.contact(b).State; got != client.ContactAccepted {
 		a.t.Fatalf("%s is %s to %s", b.name, got, a.name)
 	}
-}
-
-func (p *person) wantCode(what string, err error, code client.Code) {
-	p.t.Helper()
-	wantCode(p.t, what, err, code)
 }
 
 func wantCode(t *testing.T, what string, err error, code client.Code) {

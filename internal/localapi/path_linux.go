@@ -13,7 +13,7 @@ func shortPath(dir string) (path string, release func(), err error) {
 	if path = SocketPath(dir); len(path) <= maxSocketPath {
 		return path, func() {}, nil
 	}
-	d, err := os.Open(dir) //nolint:gosec // the profile's
+	d, err := os.Open(dir)
 	if err != nil {
 		return "", nil, err
 	}

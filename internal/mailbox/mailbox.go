@@ -66,14 +66,14 @@ var (
 	ErrFailed = errors.New("mailbox: storage has failed")
 )
 
-// DeviceMismatch is the error of a [Put] whose envelopes are not for exactly the
+// DeviceMismatchError is the error of a [Put] whose envelopes are not for exactly the
 // recipient's devices.
-type DeviceMismatch struct {
+type DeviceMismatchError struct {
 	Missing, Extra []relay.DeviceNumber
 }
 
 // Error implements error.
-func (e *DeviceMismatch) Error() string {
+func (e *DeviceMismatchError) Error() string {
 	return fmt.Sprintf("mailbox: not the recipient's devices (%d missing, %d too many)", len(e.Missing), len(e.Extra))
 }
 
@@ -146,7 +146,7 @@ type Put struct {
 	Envelopes []relay.Outgoing
 
 	// Err is the result: nil if all of them are stored, now or before; else
-	// [ErrUnknownUser], a *[DeviceMismatch], [ErrConflict], [ErrMailboxFull] or
+	// [ErrUnknownUser], a *[DeviceMismatchError], [ErrConflict], [ErrMailboxFull] or
 	// [ErrStorageFull], and none is stored.
 	Err error
 }

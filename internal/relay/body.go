@@ -237,7 +237,7 @@ type Incoming struct {
 // Validate returns an error that wraps [ErrEnvelope] for an envelope that no relay
 // stores.
 func (in Incoming) Validate() error {
-	bad := false
+	var bad bool
 	switch in.Kind {
 	case KindMessage:
 		bad = !in.From.Device.Valid() || len(in.Body) == 0 || len(in.Body) > MaxBody

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -46,36 +45,53 @@ const (
 )
 
 var statuses = map[Code]int{
-	CodeBadJSON:            http.StatusBadRequest,
-	CodeBadRequest:         http.StatusBadRequest,
-	CodeBadDeviceList:      http.StatusBadRequest,
-	CodeUnauthorized:       http.StatusUnauthorized,
-	CodeBadChallenge:       http.StatusUnauthorized,
-	CodeBadProof:           http.StatusUnauthorized,
-	CodeWrongOrigin:        http.StatusForbidden,
-	CodeRegistrationClosed: http.StatusForbidden,
-	CodeInviteRequired:     http.StatusForbidden,
-	CodeInviteInvalid:      http.StatusForbidden,
-	CodeAccountDisabled:    http.StatusForbidden,
-	CodeNotFound:           http.StatusNotFound,
-	CodeUnknownUser:        http.StatusNotFound,
-	CodeUnknownUsername:    http.StatusNotFound,
-	CodeNoPrekeys:          http.StatusNotFound,
-	CodeMethodNotAllowed:   http.StatusMethodNotAllowed,
-	CodeAccountExists:      http.StatusConflict,
-	CodeUsernameTaken:      http.StatusConflict,
-	CodeDeviceListConflict: http.StatusConflict,
-	CodeDeviceMismatch:     http.StatusConflict,
-	CodeEnvelopeConflict:   http.StatusConflict,
-	CodeTooLarge:           http.StatusRequestEntityTooLarge,
-	CodeUnsupportedType:    http.StatusUnsupportedMediaType,
-	CodeUpgradeRequired:    http.StatusUpgradeRequired,
-	CodeRateLimited:        http.StatusTooManyRequests,
-	CodeTooManyConnections: http.StatusTooManyRequests,
-	CodeInternal:           http.StatusInternalServerError,
-	CodeUnavailable:        http.StatusServiceUnavailable,
-	CodeMailboxFull:        http.StatusInsufficientStorage,
-	CodeStorageFull:        http.StatusInsufficientStorage,
+	CodeBadJSON:            400,
+	CodeBadRequest:         400,
+	CodeBadDeviceList:      400,
+	CodeUnauthorized:       401,
+	CodeBadChallenge:       401,
+	CodeBadProof:           401,
+	CodeWrongOrigin:        403,
+	CodeRegistrationClosed: 403,
+	CodeInviteRequired:     403,
+	CodeInviteInvalid:      403,
+	CodeAccountDisabled:    403,
+	CodeNotFound:           404,
+	CodeUnknownUser:        404,
+	CodeUnknownUsername:    404,
+	CodeNoPrekeys:          404,
+	CodeMethodNotAllowed:   405,
+	CodeAccountExists:      409,
+	CodeUsernameTaken:      409,
+	CodeDeviceListConflict: 409,
+	CodeDeviceMismatch:     409,
+	CodeEnvelopeConflict:   409,
+	CodeTooLarge:           413,
+	CodeUnsupportedType:    415,
+	CodeUpgradeRequired:    426,
+	CodeRateLimited:        429,
+	CodeTooManyConnections: 429,
+	CodeInternal:           500,
+	CodeUnavailable:        503,
+	CodeMailboxFull:        507,
+	CodeStorageFull:        507,
+}
+
+// titles are the statuses above in words (RFC 9110, Section 15).
+var titles = map[int]string{
+	400: "Bad Request",
+	401: "Unauthorized",
+	403: "Forbidden",
+	404: "Not Found",
+	405: "Method Not Allowed",
+	409: "Conflict",
+	413: "Content Too Large",
+	415: "Unsupported Media Type",
+	426: "Upgrade Required",
+	429: "Too Many Requests",
+	500: "Internal Server Error",
+	503: "Service Unavailable",
+	507: "Insufficient Storage",
 }
 
 // Codes returns the closed list in alphabetical order.
@@ -94,7 +110,7 @@ func (c Code) Status() int {
 	if status, ok := statuses[c]; ok {
 		return status
 	}
-	return http.StatusInternalServerError
+	return 500
 }
 
 // Error is a refusal by the relay.
@@ -155,7 +171,7 @@ func (e *Error) Problem() Problem {
 	status := e.Code.Status()
 	return Problem{
 		Type:         "about:blank",
-		Title:        http.StatusText(status),
+		Title:        titles[status],
 		Status:       status,
 		Code:         e.Code,
 		Detail:       e.Detail,

@@ -379,7 +379,7 @@ func AppendRefused(b []byte, ref uint64, e *Error) []byte {
 	b = appendUint(b, 1, ref)
 	b = appendBytes(b, 2, []byte(e.Code))
 	b = appendBytes(b, 3, []byte(e.Detail))
-	b = appendUint(b, 4, uint64(max(e.RetryAfter.Milliseconds(), 0))) //nolint:gosec // not negative
+	b = appendUint(b, 4, uint64(max(e.RetryAfter.Milliseconds(), 0))) // not negative
 	b = appendPacked(b, 5, e.Missing)
 	return appendPacked(b, 6, e.Extra)
 }
@@ -411,7 +411,7 @@ func ParseRefused(b []byte) (Refused, error) {
 	if err != nil {
 		return Refused{}, err
 	}
-	p.RetryAfterMS = int64(min(retry, uint64(MaxRetryAfter/time.Millisecond))) //nolint:gosec // an hour at most
+	p.RetryAfterMS = int64(min(retry, uint64(MaxRetryAfter/time.Millisecond))) // an hour at most
 	r.Err = p.Err()
 	return r, nil
 }
@@ -545,7 +545,7 @@ func parseIncoming(b []byte) (Incoming, error) {
 		return Incoming{}, fmt.Errorf("%w: incomplete envelope", ErrFrame)
 	}
 	in.ID = EnvelopeID(id)
-	in.ReceivedAt = Millis(received) //nolint:gosec // checked above
+	in.ReceivedAt = Millis(received) // checked above
 	if kind > uint64(KindExpired) || device > MaxDevice {
 		return Incoming{}, fmt.Errorf("%w: %w", ErrFrame, ErrEnvelope)
 	}

@@ -22,8 +22,6 @@ func envelopeID(n byte) relay.EnvelopeID {
 	return relay.EnvelopeID(bytes.Repeat([]byte{n}, relay.EnvelopeIDSize))
 }
 
-func topicID(n byte) relay.TopicID { return relay.TopicID(bytes.Repeat([]byte{n}, relay.TopicIDSize)) }
-
 // one parses a frame with the hand-written code and gives back what it understood
 // as the generated type, so that both decoders can be compared.
 func one(t relay.FrameType, body []byte) (proto.Message, error) {

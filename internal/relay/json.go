@@ -58,8 +58,8 @@ func unmarshalReason(err error) string {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%s is not of the right type", e.Field)
 	}
-	if strings.HasPrefix(err.Error(), "relay: ") { // from an UnmarshalText of this package
-		return strings.TrimPrefix(err.Error(), "relay: ")
+	if reason, ok := strings.CutPrefix(err.Error(), "relay: "); ok { // from an UnmarshalText of this package
+		return reason
 	}
 	return "value"
 }

@@ -43,14 +43,14 @@ func RegisterMessage(origin Origin, challenge []byte, address Address, deviceLis
 	b := appendProof([]byte(registerLabel), origin, challenge, address)
 	hash := sha256.Sum256(deviceList)
 	b = append(b, hash[:]...)
-	b = append(b, byte(len(username)))
+	b = append(b, byte(len(username))) //nolint:gosec // at most 24
 	return append(b, username...)
 }
 
 func appendProof(b []byte, origin Origin, challenge []byte, address Address) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(origin))) //nolint:gosec // an Origin is shorter than 300 bytes
 	b = append(b, origin...)
-	b = append(b, byte(len(challenge)))
+	b = append(b, byte(len(challenge))) //nolint:gosec // at most MaxChallenge
 	b = append(b, challenge...)
 	b = append(b, address.User[:]...)
 	return append(b, byte(address.Device))

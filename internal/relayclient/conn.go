@@ -76,7 +76,7 @@ func (c *Client) Dial(ctx context.Context) (*Conn, error) {
 }
 
 func (c *Client) dial(ctx context.Context, token relay.Token) (*Conn, error) {
-	ws, res, err := websocket.Dial(ctx, string(c.cfg.Server)+"/v1/ws", &websocket.DialOptions{
+	ws, res, err := websocket.Dial(ctx, string(c.cfg.Server)+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // Dial has closed it
 		HTTPClient:      &http.Client{Transport: c.http.Transport, CheckRedirect: c.http.CheckRedirect},
 		CompressionMode: websocket.CompressionDisabled,
 	})

@@ -353,7 +353,9 @@ func TestAHostileSocket(t *testing.T) {
 		},
 		"envelopes for ever": func(ctx context.Context, ws *websocket.Conn) {
 			write(ctx, ws, ready)
-			for ws.Write(ctx, websocket.MessageBinary, envelope) == nil { // until the client has had enough
+			var err error
+			for err == nil { // until the client has had enough
+				err = ws.Write(ctx, websocket.MessageBinary, envelope)
 			}
 		},
 	} {

@@ -45,7 +45,7 @@ func (c *challenger) issue(now time.Time) (challenge []byte, expires time.Time) 
 	expires = now.Add(challengeLife).Truncate(time.Millisecond)
 	b := make([]byte, challengeNonce, challengeSize)
 	_, _ = rand.Read(b)                                               // never fails: crypto/rand ends the process instead
-	b = binary.BigEndian.AppendUint64(b, uint64(expires.UnixMilli())) //nolint:gosec // after 1970
+	b = binary.BigEndian.AppendUint64(b, uint64(expires.UnixMilli())) // after 1970
 	return append(b, c.tag(b)...), expires
 }
 

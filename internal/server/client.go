@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/chate2e/chate2e/internal/relay"
@@ -94,8 +95,8 @@ func (s *Server) trusted(a netip.Addr) bool {
 // on is as far as one can trust.
 func (s *Server) forwarded(remote netip.Addr, headers []string) netip.Addr {
 	entries := strings.Split(strings.Join(headers, ","), ",")
-	for i := len(entries) - 1; i >= 0; i-- {
-		text := strings.TrimSpace(entries[i])
+	for _, entry := range slices.Backward(entries) {
+		text := strings.TrimSpace(entry)
 		a, err := netip.ParseAddr(strings.Trim(text, "[]"))
 		if err != nil {
 			if a = addrOf(text); !a.IsValid() {

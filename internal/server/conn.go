@@ -124,7 +124,10 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 
 // run is the connection's goroutine.
 func (c *conn) run(ctx context.Context) {
-	defer c.end()
+	// Nothing here ends with the context: deadlines bound every read and write, and
+	// close makes the connection say goodbye.
+	ctx = context.WithoutCancel(ctx)
+	defer c.end(ctx)
 	if !c.authenticate(ctx) {
 		return
 	}
@@ -137,11 +140,11 @@ func (c *conn) run(ctx context.Context) {
 	c.s.register(c)
 	defer c.s.unregister(c)
 	c.Wake()
-	c.read()
+	c.read(ctx)
 }
 
 // end says the last words, once nobody else writes any more.
-func (c *conn) end() {
+func (c *conn) end(ctx context.Context) {
 	c.close(websocket.StatusNormalClosure, nil) // unless there was a reason before
 	soon := time.Now().Add(byeTimeout)
 	// Errors of deadlines come with a closed connection, where nothing blocks.
@@ -149,7 +152,7 @@ func (c *conn) end() {
 	c.writers.Wait()
 	_ = c.raw.SetDeadline(soon)
 	if c.closing.err != nil {
-		_ = c.ws.Write(context.Background(), websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
+		_ = c.ws.Write(ctx, websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
 	}
 	_ = c.ws.Close(c.closing.status, "")
 }
@@ -183,7 +186,7 @@ func (c *conn) authenticate(ctx context.Context) bool {
 	if !c.await(authTimeout) {
 		return false
 	}
-	typ, frame, err := c.ws.Read(context.Background())
+	typ, frame, err := c.ws.Read(ctx)
 	if err != nil {
 		return false
 	}
@@ -215,10 +218,10 @@ func (c *conn) fail(err error) {
 	c.close(status, e)
 }
 
-func (c *conn) read() {
+func (c *conn) read(ctx context.Context) {
 	var handles []relay.Handle
 	for c.await(idleTimeout) {
-		typ, frame, err := c.ws.Read(context.Background()) // the deadline is on raw
+		typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
 		if err != nil {
 			return
 		}

@@ -158,6 +158,7 @@ func (s *Server) mayRegister(c *call, invite string) (*[32]byte, error) {
 		return nil, &relay.Error{Code: relay.CodeRegistrationClosed, Detail: "this relay takes no new accounts"}
 	case RegistrationOpen:
 		return nil, nil
+	case RegistrationInvite:
 	}
 	if c.client.direct {
 		return nil, nil

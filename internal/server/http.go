@@ -199,6 +199,7 @@ func (s *Server) refuse(w http.ResponseWriter, e *relay.Error) {
 	case relay.CodeUpgradeRequired:
 		h.Set("Upgrade", "websocket")
 		h.Set("Connection", "Upgrade")
+	default:
 	}
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
@@ -236,7 +237,7 @@ func (s *Server) refusal(err error) *relay.Error {
 	if e, ok := errors.AsType[*relay.Error](err); ok {
 		return e
 	}
-	if e, ok := errors.AsType[*mailbox.DeviceMismatch](err); ok {
+	if e, ok := errors.AsType[*mailbox.DeviceMismatchError](err); ok {
 		return &relay.Error{
 			Code: relay.CodeDeviceMismatch, Detail: "the recipient has other devices",
 			Missing: e.Missing, Extra: e.Extra,

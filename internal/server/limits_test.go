@@ -54,9 +54,18 @@ func TestOnlyLoopbackIsLoopback(t *testing.T) {
 	}
 	refused := 0
 	for _, headers := range [][]string{
-		{"Host", "chat.example.org"}, {"Host", "localhost.example.org"}, {"Host", "127.0.0.1.example.org:80"}, {"Host", "10.0.0.1"},
-		{"X-Forwarded-For", "127.0.0.1"}, {"X-Forwarded-For", ""}, {"Forwarded", "for=127.0.0.1"}, {"X-Real-IP", "127.0.0.1"},
-		{"Via", "1.1 proxy"}, {"X-Forwarded-Proto", "https"}, {"X-Forwarded-Host", "localhost"}, {"CF-Connecting-IP", "127.0.0.1"},
+		{"Host", "chat.example.org"},
+		{"Host", "localhost.example.org"},
+		{"Host", "127.0.0.1.example.org:80"},
+		{"Host", "10.0.0.1"},
+		{"X-Forwarded-For", "127.0.0.1"},
+		{"X-Forwarded-For", ""},
+		{"Forwarded", "for=127.0.0.1"},
+		{"X-Real-IP", "127.0.0.1"},
+		{"Via", "1.1 proxy"},
+		{"X-Forwarded-Proto", "https"},
+		{"X-Forwarded-Host", "localhost"},
+		{"CF-Connecting-IP", "127.0.0.1"},
 	} {
 		got := n.registerStatus(t, headers...)
 		if got.problem.Code != relay.CodeInviteRequired && got.problem.Code != relay.CodeRateLimited {

@@ -13,7 +13,7 @@ import (
 	"github.com/chate2e/chate2e/internal/relay"
 )
 
-//go:generate go run ./internal/writeapi ../../docs/openapi.yaml
+//go:generate go test -run ^TestTheDescriptionIsTheRoutes$ -update .
 
 // object is a JSON object whose members keep their order.
 type object []member
@@ -52,8 +52,8 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// DescriptionJSON returns the description of the REST calls (OpenAPI 3.1) in JSON.
-func DescriptionJSON() []byte {
+// descriptionJSON returns the description of the REST calls (OpenAPI 3.1) in JSON.
+func descriptionJSON() []byte {
 	b, err := marshal(describe())
 	if err != nil {
 		panic("server: the API description: " + err.Error())
@@ -61,8 +61,8 @@ func DescriptionJSON() []byte {
 	return append(b, '\n')
 }
 
-// DescriptionYAML returns the same in YAML.
-func DescriptionYAML() []byte {
+// descriptionYAML returns the same in YAML, for docs/openapi.yaml.
+func descriptionYAML() []byte {
 	b := []byte("# Generated from the routes of internal/server by go generate; do not edit.\n")
 	return appendYAML(b, describe(), 0)
 }
@@ -109,7 +109,8 @@ func describe() object {
 		{"components", object{
 			{"schemas", components},
 			{"securitySchemes", object{{"token", object{
-				{"type", "http"}, {"scheme", "bearer"},
+				{"type", "http"},
+				{"scheme", "bearer"},
 				{"description", "a token from /v1/token or /v1/register"},
 			}}}},
 		}},
@@ -140,14 +141,18 @@ func (rt *route) parameters() (parameters []any) {
 	for segment := range strings.SplitSeq(rt.path, "/") {
 		if name, ok := strings.CutPrefix(segment, "{"); ok {
 			parameters = append(parameters, object{
-				{"name", strings.TrimSuffix(name, "}")}, {"in", "path"}, {"required", true},
+				{"name", strings.TrimSuffix(name, "}")},
+				{"in", "path"},
+				{"required", true},
 				{"schema", object{{"type", "string"}}},
 			})
 		}
 	}
 	for _, p := range rt.query {
 		parameters = append(parameters, object{
-			{"name", p.name}, {"in", "query"}, {"description", p.description},
+			{"name", p.name},
+			{"in", "query"},
+			{"description", p.description},
 			{"schema", object{{"type", p.kind}}},
 		})
 	}

@@ -57,7 +57,7 @@ func serveAdd(w http.ResponseWriter, _ *http.Request) {
 
 // serveDescription builds the description when it is first asked for.
 func serveDescription() http.HandlerFunc {
-	description := sync.OnceValue(DescriptionJSON)
+	description := sync.OnceValue(descriptionJSON)
 	return func(w http.ResponseWriter, _ *http.Request) {
 		b := description()
 		h := w.Header()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -238,12 +239,18 @@ func drain(t *testing.T, conn *relayclient.Conn) (envelopes []relay.Incoming) {
 	}
 }
 
-func wantCode(t *testing.T, what string, err error, code relay.Code) *relay.Error {
+func wantCode(t *testing.T, what string, err error, code relay.Code) {
 	t.Helper()
-	e, ok := errors.AsType[*relay.Error](err)
-	if !ok || e.Code != code {
+	if e, ok := errors.AsType[*relay.Error](err); !ok || e.Code != code {
 		t.Errorf("%s: %v, want %s", what, err, code)
-		return &relay.Error{}
 	}
-	return e
+}
+
+// wantMismatch wants a device_mismatch that says which devices.
+func wantMismatch(t *testing.T, what string, err error, missing, extra []relay.DeviceNumber) {
+	t.Helper()
+	wantCode(t, what, err, relay.CodeDeviceMismatch)
+	if e, ok := errors.AsType[*relay.Error](err); ok && (!slices.Equal(e.Missing, missing) || !slices.Equal(e.Extra, extra)) {
+		t.Errorf("%s: missing %v, extra %v; want %v, %v", what, e.Missing, e.Extra, missing, extra)
+	}
 }

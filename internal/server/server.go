@@ -183,9 +183,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var result error
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping")
+		s.log.InfoContext(ctx, "stopping")
 	case <-s.store.Failed():
-		s.log.Error("the storage has failed; stopping")
+		s.log.ErrorContext(ctx, "the storage has failed; stopping")
 		result = mailbox.ErrFailed
 	case err := <-served:
 		result = fmt.Errorf("listening: %w", err)

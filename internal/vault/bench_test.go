@@ -139,7 +139,9 @@ func fillBig(tb testing.TB, dir string) error {
 }
 
 func openBig(b *testing.B) *vault.DB {
-	db, err := vault.Open(b.Context(), bigVault(b), password, fast)
+	dir := bigVault(b)
+	defer vault.SetSystemDisk(realDisk)()
+	db, err := vault.Open(b.Context(), dir, password, fast)
 	if err != nil {
 		b.Fatal(err)
 	}

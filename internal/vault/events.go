@@ -26,7 +26,7 @@ func (tx *Tx) AddEvents(user string, events ...[]byte) error {
 	}
 	for _, event := range events {
 		if _, err := tx.exec(`INSERT INTO events (contact, at, event) VALUES (?, ?, ?)`,
-			contact, stamp(tx.Now), event); err != nil {
+			contact, stamp(tx.Now), blob(event)); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ type Undecryptable struct {
 // oldest ones go: of the same peer first.
 func (tx *Tx) KeepUndecryptable(from Address, envelope []byte) error {
 	if _, err := tx.exec(`INSERT INTO undecryptable (user_id, device, envelope, received_at) VALUES (?, ?, ?, ?)`,
-		from.User, from.Device, envelope, stamp(tx.Now)); err != nil {
+		from.User, from.Device, blob(envelope), stamp(tx.Now)); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`

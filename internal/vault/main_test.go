@@ -7,6 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/ncruces/go-sqlite3/util/vfsutil"
+	"github.com/ncruces/go-sqlite3/vfs"
+
+	"github.com/chate2e/chate2e/internal/vault"
 )
 
 // TestMain lets a test run a part of itself in a process that can be killed.
@@ -18,10 +23,31 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	vault.SetSystemDisk(unsynced{realDisk})
 	code := m.Run()
 	removeBig()
 	os.Exit(code)
 }
+
+// unsynced is a disk that never waits. Vaults of the test process are on it: none
+// of them has to survive a power cut. Those of children and benchmarks are not.
+type unsynced struct{ vfs.VFS }
+
+var realDisk = vault.SystemDisk()
+
+func (d unsynced) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
+	f, flags, err := vfsutil.WrapOpenFilename(d.VFS, name, flags)
+	if err != nil {
+		return nil, flags, err
+	}
+	return unsyncedFile{f}, flags, nil
+}
+
+type unsyncedFile struct{ vfs.File }
+
+func (f unsyncedFile) SharedMemory() vfs.SharedMemory { return vfsutil.WrapSharedMemory(f.File) }
+func (f unsyncedFile) LockState() vfs.LockLevel       { return vfsutil.WrapLockState(f.File) }
+func (f unsyncedFile) Sync(vfs.SyncFlag) error        { return nil }
 
 const childVariable = "CHATE2E_VAULT_TEST_CHILD"
 

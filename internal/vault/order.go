@@ -28,6 +28,7 @@ const MaxSeq = 1<<53 - 1
 // the next number, [Queued] unless m says otherwise, and SentAt. A received one
 // has From and the sender's Seq; ReceivedAt is set to now unless m says when.
 // An item without From and Out is a line of our own program. A zero ID is drawn.
+// Kind must not be empty.
 //
 // [ErrDuplicate]: a message with this ID was stored before, or one with this
 // ClientID that says the same. The stored message is returned with it, unless it

@@ -62,7 +62,7 @@ func (tx *Tx) Enqueue(j Job) (JobID, error) {
 		j.ExpiresAt = j.CreatedAt.Add(JobLifetime)
 	}
 	if err := tx.row(`INSERT INTO jobs (peer, message, content, created_at, expires_at) VALUES (?, ?, ?, ?, ?) RETURNING id`,
-		args(j.Peer, message, j.Content, stamp(j.CreatedAt), stamp(j.ExpiresAt)), &j.ID); err != nil {
+		args(j.Peer, message, blob(j.Content), stamp(j.CreatedAt), stamp(j.ExpiresAt)), &j.ID); err != nil {
 		return 0, err
 	}
 	lane, err := tx.Lane(j.Peer)
@@ -144,7 +144,7 @@ func (tx *Tx) PutSealed(job JobID, to Address, ciphertext []byte) (EnvelopeID, e
 	var id EnvelopeID
 	_, _ = rand.Read(id[:])
 	_, err := tx.exec(`INSERT INTO sealed (job, user_id, device, envelope_id, ciphertext) VALUES (?, ?, ?, ?, ?)`,
-		job, to.User, to.Device, id[:], ciphertext)
+		job, to.User, to.Device, id[:], blob(ciphertext))
 	return id, err
 }
 

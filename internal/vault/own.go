@@ -28,7 +28,7 @@ func (tx *Tx) PutOwn(o Own) error {
 			account_key, account_seal, identity, registered_at)
 		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		o.User, o.Username, o.DisplayName, o.Relay, o.Device,
-		o.AccountKey, o.SealedAccount, reveal(o.Identity), stamp(o.RegisteredAt))
+		blob(o.AccountKey), blob(o.SealedAccount), reveal(o.Identity), stamp(o.RegisteredAt))
 	return err
 }
 
@@ -101,10 +101,10 @@ func (tx *Tx) Counter(name string) (int64, error) {
 	return value, err
 }
 
-// reveal returns the bytes of a box to be stored, or nil for an empty one.
+// reveal returns the bytes of a box to be stored, none of an empty one.
 func reveal(b secret.Box[[]byte]) []byte {
 	if b.IsZero() {
-		return nil
+		return blob(nil)
 	}
-	return *b.Reveal()
+	return blob(*b.Reveal())
 }

@@ -20,7 +20,7 @@ func (tx *Tx) Record(with Address) ([]byte, error) {
 // PutRecord stores or replaces the session record for a device.
 func (tx *Tx) PutRecord(with Address, record []byte) error {
 	_, err := tx.exec(`INSERT OR REPLACE INTO records (user_id, device, record, updated_at) VALUES (?, ?, ?, ?)`,
-		with.User, with.Device, record, stamp(tx.Now))
+		with.User, with.Device, blob(record), stamp(tx.Now))
 	return err
 }
 
@@ -51,8 +51,12 @@ type Device struct {
 // and so are ciphertexts that wait for them. The same list again changes nothing.
 //
 // [ErrConflict]: the list is older than the newest one, or has its version and
-// another hash, and nothing was changed.
+// another hash; or it is no list at all: version 0 or above 2^63-1, a device 0, one
+// that stands twice. Nothing was changed then.
 func (tx *Tx) PutDeviceList(l DeviceList) error {
+	if !l.sane() {
+		return ErrConflict
+	}
 	newest, err := tx.DeviceList(l.User)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -64,7 +68,7 @@ func (tx *Tx) PutDeviceList(l DeviceList) error {
 		return ErrConflict
 	}
 	if _, err := tx.exec(`INSERT INTO device_lists (user_id, version, hash, signed, seen_at) VALUES (?, ?, ?, ?, ?)`,
-		l.User, stored(l.Version), l.Hash[:], l.Signed, stamp(tx.Now)); err != nil {
+		l.User, stored(l.Version), l.Hash[:], blob(l.Signed), stamp(tx.Now)); err != nil {
 		return err
 	}
 	if _, err := tx.exec(`DELETE FROM devices WHERE user_id = ?`, l.User); err != nil {
@@ -72,7 +76,7 @@ func (tx *Tx) PutDeviceList(l DeviceList) error {
 	}
 	for _, d := range l.Devices {
 		if _, err := tx.exec(`INSERT INTO devices (user_id, device, identity, added_at) VALUES (?, ?, ?, ?)`,
-			l.User, d.Device, d.Identity, stamp(d.AddedAt)); err != nil {
+			l.User, d.Device, blob(d.Identity), stamp(d.AddedAt)); err != nil {
 			return err
 		}
 	}
@@ -85,6 +89,17 @@ func (tx *Tx) PutDeviceList(l DeviceList) error {
 		}
 	}
 	return nil
+}
+
+func (l DeviceList) sane() bool {
+	seen := map[uint32]bool{0: true}
+	for _, d := range l.Devices {
+		if seen[d.Device] {
+			return false
+		}
+		seen[d.Device] = true
+	}
+	return stored(l.Version) > 0
 }
 
 // DeviceList returns the newest device list of an account, or [ErrNotFound].

@@ -194,12 +194,19 @@ func TestDeviceLists(t *testing.T) {
 			hash    byte
 			want    error
 		}{
-			"an older list": {2, 2, vault.ErrConflict},
-			"a fork":        {3, 4, vault.ErrConflict},
-			"the same list": {3, 3, nil},
+			"an older list":  {2, 2, vault.ErrConflict},
+			"a fork":         {3, 4, vault.ErrConflict},
+			"the same list":  {3, 3, nil},
+			"no version":     {0, 9, vault.ErrConflict},
+			"a huge version": {1 << 63, 9, vault.ErrConflict},
 		} {
 			if err := put(tx, bob.User, test.version, test.hash, 9); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
+			}
+		}
+		for _, devices := range [][]uint32{{0}, {1, 2, 1}} {
+			if err := put(tx, bob.User, 4, 4, devices...); !errors.Is(err, vault.ErrConflict) {
+				t.Errorf("a list of the devices %v: %v, want ErrConflict", devices, err)
 			}
 		}
 		for _, test := range []struct {
@@ -680,6 +687,45 @@ func TestPlans(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNothingGiven: missing bytes and strange numbers are stored, or found not to
+// be there; none of them ends the transaction.
+func TestNothingGiven(t *testing.T) {
+	db, chat := create(t)
+	huge := vault.PreKeyRef{Kind: vault.OneTimePreKey, ID: 1 << 63}
+	update(t, db, func(tx *vault.Tx) error {
+		m, err := tx.AddMessage(vault.Message{Chat: chat, Out: true, Kind: "text"})
+		if err != nil {
+			return err
+		}
+		job, err := tx.Enqueue(vault.Job{Peer: bob.User, Message: m.ID})
+		if err != nil {
+			return err
+		}
+		_, err = tx.PutSealed(job, bob, nil)
+		return errors.Join(err,
+			tx.PutRecord(bob, nil), tx.KeepUndecryptable(vault.Address{}, nil), tx.AddEvents(bob.User, nil), tx.MarkSeen(nil),
+			tx.PutDeviceList(vault.DeviceList{User: bob.User, Version: 1, Devices: []vault.Device{{Address: bob}}}),
+			tx.PutPreKeys(vault.PreKey{PreKeyRef: vault.PreKeyRef{Kind: vault.SignedPreKey, ID: 1}, CreatedAt: tx.Now}),
+			tx.PutOwn(vault.Own{User: alice.User, Device: 1}),
+			tx.DeletePreKeys(huge), tx.MarkPublished(huge), tx.MarkSent(-1), tx.FailJob(-1), tx.DeleteUndecryptable(-1))
+	})
+	update(t, db, func(tx *vault.Tx) error {
+		if keys, err := tx.PreKeys(huge, vault.PreKeyRef{}); err != nil || len(keys) != 0 {
+			t.Errorf("prekeys with strange IDs: %v, %v", keys, err)
+		}
+		if err := tx.NoteLastResort(1<<63, []byte{1}); !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("the last-resort prekey 2^63: %v, want ErrNotFound", err)
+		}
+		if _, err := tx.AddMessage(vault.Message{}); !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("a message without anything: %v, want ErrNotFound", err)
+		}
+		if page, err := tx.Newest(chat, -1); err != nil || len(page) != 1 {
+			t.Errorf("a page without limit: %d, %v", len(page), err)
+		}
+		return nil
+	})
 }
 
 func ignoreNotFound(err error) error {

@@ -85,13 +85,13 @@ func TestKilledAtSystemCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for n := 1; n <= 12; n++ {
+	for n := 1; n <= 8; n++ {
 		check("fdatasync", n)
 	}
-	for n := 1; n <= 25; n++ {
+	for n := 1; n <= 16; n++ {
 		check("pwrite64", n)
 	}
-	for range 8 { // the log is moved after about 1,000 pages
+	for range 5 { // the log is moved after about 1,000 pages
 		check("pwrite64", 900+r.IntN(1500))
 	}
 	t.Logf("%d messages stored", stored)
@@ -111,7 +111,7 @@ func TestPasswordChangeKilledAtSystemCalls(t *testing.T) {
 	}
 	n := 0
 	for _, call := range []string{"fsync", "renameat", "unlinkat", "openat", "write"} {
-		for at := 1; at <= 6; at++ {
+		for at := 1; at <= 4; at++ {
 			when := at
 			if call == "openat" || call == "write" {
 				when += 60 // the first ones are the Go runtime's and the database's

@@ -62,11 +62,11 @@ func everything(db *vault.DB, chat vault.ChatID) (all []any, err error) {
 	return all, err
 }
 
-// sample makes a closed profile of about a hundred pages and says what it holds.
+// sample makes a closed profile of some dozen pages and says what it holds.
 func sample(t *testing.T) (dir string, chat vault.ChatID, holds []any) {
 	t.Helper()
 	db, chat := create(t)
-	fill(t, db, chat, 1, 300)
+	fill(t, db, chat, 1, 150)
 	update(t, db, func(tx *vault.Tx) error {
 		if err := tx.PutDeviceList(vault.DeviceList{User: bob.User, Version: 1, Signed: make([]byte, 9000), Devices: []vault.Device{{Address: bob, Identity: []byte{1}}}}); err != nil {
 			return err
@@ -77,7 +77,7 @@ func sample(t *testing.T) (dir string, chat vault.ChatID, holds []any) {
 		return tx.AddEvents(bob.User, []byte("event"))
 	})
 	// A long record comes last, so that the file ends in pages of nothing but bytes.
-	update(t, db, func(tx *vault.Tx) error { return tx.PutRecord(bob, bytes.Repeat([]byte{7}, 120_000)) })
+	update(t, db, func(tx *vault.Tx) error { return tx.PutRecord(bob, bytes.Repeat([]byte{7}, 60_000)) })
 	holds, err := everything(db, chat)
 	if err != nil {
 		t.Fatal(err)

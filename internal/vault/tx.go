@@ -92,7 +92,8 @@ type Tx struct {
 // disk failed in the commit itself may the change still be found after the next Open.
 //
 // ctx bounds the wait for other Updates; a transaction that has begun is not
-// interrupted. change must not call Update, nor touch the network.
+// interrupted. change must not call Update, which would wait for itself, nor touch
+// the network.
 func (db *DB) Update(ctx context.Context, change func(*Tx) error) error {
 	c, err := db.borrow(ctx, &db.writer)
 	if err != nil {
@@ -125,6 +126,7 @@ func (db *DB) Update(ctx context.Context, change func(*Tx) error) error {
 // View runs look in a reading transaction: it sees one state of the vault,
 // whatever Updates do meanwhile, and must not change anything. It returns look's
 // error, [ErrDamaged], [ErrClosed] or ctx's. ctx bounds the wait for a connection.
+// look must not call Update or View.
 func (db *DB) View(ctx context.Context, look func(*Tx) error) error {
 	c, err := db.borrow(ctx, &db.readers)
 	if err != nil {
@@ -145,6 +147,9 @@ func (db *DB) borrow(ctx context.Context, set *conns) (*conn, error) {
 	case <-db.closing:
 		return nil, ErrClosed
 	default:
+	}
+	if err := ctx.Err(); err != nil { // whether or not a connection is free
+		return nil, err
 	}
 	select {
 	case c := <-set.free:
@@ -295,6 +300,14 @@ func args(a ...any) []any { return a }
 // SQLite's integers have a sign: what is above 2^63-1 becomes negative, which no
 // table holds, and so is not found.
 func stored(n uint64) int64 { return int64(n) } //nolint:gosec // argued above
+
+// blob stores bytes where none is not NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
 
 // stamp stores a time as milliseconds, and the zero time as NULL.
 func stamp(t time.Time) any {

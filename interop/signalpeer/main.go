@@ -1,7 +1,10 @@
 // Signalpeer is a test peer over this repository's libsignal suites: JSON lines on standard input and
 // output, as interop/README.md describes them. State is in memory; one process holds several parties.
 //
-//	signalpeer [-spqr off]
+//	signalpeer [-spqr required|off]
+//
+// With the post-quantum ratchet it speaks to the official library of today, and to those of its early
+// releases that had it; without it, to older ones. Sessions of version 3 never have it.
 package main
 
 import (
@@ -13,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/chate2e/chate2e/signal/pqxdh"
 )
 
 const maxLine = 32 << 20 // bytes of a request; the largest real one is a session record of a few MB
@@ -26,14 +31,15 @@ func main() {
 
 func run(args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("signalpeer", flag.ContinueOnError)
-	spqr := flags.String("spqr", "off", "the post-quantum ratchet: off")
+	spqr := flags.String("spqr", "required", "the post-quantum ratchet: required or off")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *spqr != "off" || flags.NArg() > 0 {
-		return errors.New("usage: signalpeer [-spqr off]")
+	suite, ok := map[string]pqxdh.Suite{"required": pqxdh.LibsignalTriple, "off": pqxdh.LibsignalPQXDH}[*spqr]
+	if !ok || flags.NArg() > 0 {
+		return errors.New("usage: signalpeer [-spqr required|off]")
 	}
-	return serve(newPeer(), bufio.NewReaderSize(in, 64<<10), out)
+	return serve(newPeer(*spqr, suite), bufio.NewReaderSize(in, 64<<10), out)
 }
 
 // serve answers lines until there are no more.

@@ -15,6 +15,8 @@ import (
 
 // peer answers requests.
 type peer struct {
+	spqr    string
+	suite   pqxdh.Suite // of version-4 sessions
 	parties map[string]*party
 	numbers map[string]*safety.Number // safety numbers made here, by their scannable form
 	ops     map[string]func(line []byte) (any, error)
@@ -31,8 +33,8 @@ func handle[Request, Reply any](f func(Request) (Reply, error)) func([]byte) (an
 	}
 }
 
-func newPeer() *peer {
-	p := &peer{parties: map[string]*party{}, numbers: map[string]*safety.Number{}}
+func newPeer(spqr string, suite pqxdh.Suite) *peer {
+	p := &peer{spqr: spqr, suite: suite, parties: map[string]*party{}, numbers: map[string]*safety.Number{}}
 	p.ops = map[string]func([]byte) (any, error){
 		"hello":              handle(p.hello),
 		"party":              handle(p.party),
@@ -120,8 +122,8 @@ type helloReply struct {
 
 func (p *peer) hello(empty) (helloReply, error) {
 	return helloReply{
-		Library: "chate2e", Version: pqxdh.LibsignalPQXDH.String(), Go: runtime.Version(), SPQR: "off",
-		Ops: slices.Sorted(maps.Keys(p.ops)),
+		Library: "chate2e", Version: p.suite.String(), Go: runtime.Version(), SPQR: p.spqr,
+		LocalAddress: p.suite == pqxdh.LibsignalTriple, Ops: slices.Sorted(maps.Keys(p.ops)),
 	}, nil
 }
 
@@ -224,7 +226,6 @@ func (p *peer) bundle(r bundleRequest) (bundleReply, error) {
 	if err != nil {
 		return bundleReply{}, err
 	}
-	const suite = pqxdh.LibsignalPQXDH // X3DH has the same signed prekeys
 	b := bundle{
 		RegistrationID: owner.identity.RegistrationID, Device: &owner.identity.Address.Device,
 		IdentityKey: encode(owner.identity.Key.PublicKey()),
@@ -232,7 +233,7 @@ func (p *peer) bundle(r bundleRequest) (bundleReply, error) {
 	signedID := or(r.SignedPreKeyID, 1)
 	signed := owner.signed[signedID]
 	if signed == nil {
-		if signed, err = pqxdh.NewSignedPreKey(suite, &owner.identity, now(nil)); err != nil {
+		if signed, err = pqxdh.NewSignedPreKey(p.suite, &owner.identity, now(nil)); err != nil {
 			return bundleReply{}, err
 		}
 		signed.ID = signedID // which the signature does not cover in this suite
@@ -259,7 +260,7 @@ func (p *peer) bundle(r bundleRequest) (bundleReply, error) {
 		id := or(r.KyberPreKeyID, 1)
 		key := owner.kem[id]
 		if key == nil {
-			if key, err = pqxdh.NewKEMPreKey(suite, &owner.identity, r.LastResort, now(nil)); err != nil {
+			if key, err = pqxdh.NewKEMPreKey(p.suite, &owner.identity, r.LastResort, now(nil)); err != nil {
 				return bundleReply{}, err
 			}
 			key.ID = id // as above
@@ -274,8 +275,8 @@ func (p *peer) bundle(r bundleRequest) (bundleReply, error) {
 	return bundleReply{b}, nil
 }
 
-// parse reads a bundle of either suite: it is X3DH's if there is no KEM prekey.
-func (b *bundle) parse() (*pqxdh.Bundle, pqxdh.Suite, error) {
+// parse reads a bundle and says which suite it is for: X3DH's if there is no KEM prekey.
+func (p *peer) parse(b *bundle) (*pqxdh.Bundle, pqxdh.Suite, error) {
 	if err := require(map[string]blob{
 		"identityKey": b.IdentityKey, "signedPreKey": b.SignedPreKey, "signedPreKeySignature": b.SignedPreKeySignature,
 	}); err != nil {
@@ -311,7 +312,7 @@ func (b *bundle) parse() (*pqxdh.Bundle, pqxdh.Suite, error) {
 		return nil, 0, err
 	}
 	parsed.KEMPreKey = &pqxdh.KEMPreKey{ID: *b.KyberPreKeyID, Key: encapsulation, Signature: b.KyberPreKeySignature}
-	return parsed, pqxdh.LibsignalPQXDH, nil
+	return parsed, p.suite, nil
 }
 
 type processBundleRequest struct {
@@ -328,7 +329,7 @@ func (p *peer) processBundle(r processBundleRequest) (empty, error) {
 	if r.Bundle == nil {
 		return empty{}, badRequest("bundle: missing")
 	}
-	parsed, suite, err := r.Bundle.parse()
+	parsed, suite, err := p.parse(r.Bundle)
 	if err != nil {
 		return empty{}, err
 	}
@@ -393,7 +394,7 @@ func (p *peer) decrypt(r decryptRequest) (decryptReply, error) {
 	if err = r.check(); err != nil {
 		return decryptReply{}, err
 	}
-	suite, err := suiteOf(r.Message)
+	suite, err := p.suiteOf(r.Message)
 	if err != nil {
 		return decryptReply{}, err
 	}
@@ -422,7 +423,7 @@ func (p *peer) decrypt(r decryptRequest) (decryptReply, error) {
 }
 
 // suiteOf returns the suite of a message by its session version, the high half of the first byte.
-func suiteOf(message []byte) (pqxdh.Suite, error) {
+func (p *peer) suiteOf(message []byte) (pqxdh.Suite, error) {
 	if len(message) == 0 {
 		return 0, session.ErrMalformed
 	}
@@ -430,7 +431,7 @@ func suiteOf(message []byte) (pqxdh.Suite, error) {
 	case 3:
 		return pqxdh.LibsignalX3DH, nil
 	case 4:
-		return pqxdh.LibsignalPQXDH, nil
+		return p.suite, nil
 	default:
 		return 0, session.ErrSuite
 	}

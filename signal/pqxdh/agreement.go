@@ -39,6 +39,9 @@ type Header struct {
 type Agreed struct {
 	// Root is the root key with which the Double Ratchet starts.
 	Root secret.Key
+	// PQ is the key with which the sparse post-quantum ratchet starts; zero in
+	// suites without one.
+	PQ secret.Key
 	// Transcript is the hash of everything both sides agreed on, for the
 	// associated data of messages: suite, both addresses and identity keys in
 	// the order initiator, responder, and all public keys used. It is zero in
@@ -258,12 +261,13 @@ func (r *rules) agree(agreements []agreement, shared secret.Key, t *transcript) 
 		agreed.Transcript = t.hash(r)
 		info += string(agreed.Transcript[:])
 	}
-	agreed.Root = r.derive(secrets, info)
+	agreed.Root, agreed.PQ = r.derive(secrets, info)
 	return agreed, nil
 }
 
 // derive computes SK = KDF(F ‖ DH1 ‖ DH2 ‖ DH3 [‖ DH4] [‖ SS]) (PQXDH, Section 3.3).
-func (r *rules) derive(secrets []secret.Key, info string) secret.Key {
+// The key of the post-quantum ratchet is zero in suites without one.
+func (r *rules) derive(secrets []secret.Key, info string) (root, pq secret.Key) {
 	input := make([]byte, 0, 32*6)
 	for range 32 {
 		input = append(input, 0xFF)
@@ -272,10 +276,13 @@ func (r *rules) derive(secrets []secret.Key, info string) secret.Key {
 		input = append(input, s.Bytes()...)
 	}
 	out := kdf.HKDF(input, kdf.Zero[:], info, r.size)
-	root := secret.NewKey([32]byte(out[:32]))
+	root = secret.NewKey([32]byte(out[:32]))
+	if r.pq > 0 {
+		pq = secret.NewKey([32]byte(out[r.pq:]))
+	}
 	clear(input)
 	clear(out)
-	return root
+	return root, pq
 }
 
 // transcript is everything both sides of a handshake must agree on.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/chate2e/chate2e/signal/pqxdh"
 )
 
-var suites = []pqxdh.Suite{pqxdh.Chate2eV1, pqxdh.LibsignalX3DH, pqxdh.LibsignalPQXDH}
+var suites = []pqxdh.Suite{pqxdh.Chate2eV1, pqxdh.LibsignalX3DH, pqxdh.LibsignalPQXDH, pqxdh.LibsignalTriple}
 
 // handshake is what both sides of one need.
 type handshake struct {
@@ -648,7 +649,7 @@ func TestSuites(t *testing.T) {
 	names := map[pqxdh.Suite]string{}
 	for s := range 256 {
 		suite := pqxdh.Suite(s)
-		known := suite == pqxdh.Chate2eV1 || suite == pqxdh.LibsignalX3DH || suite == pqxdh.LibsignalPQXDH
+		known := slices.Contains(suites, suite)
 		if suite.Known() != known {
 			t.Errorf("%v is known: %v", suite, suite.Known())
 		}
@@ -660,7 +661,7 @@ func TestSuites(t *testing.T) {
 		names[suite] = suite.String()
 	}
 	for suite, want := range map[pqxdh.Suite]kem.Kind{
-		pqxdh.Chate2eV1: kem.MLKEM1024, pqxdh.LibsignalPQXDH: kem.Kyber1024, pqxdh.LibsignalX3DH: 0, 77: 0,
+		pqxdh.Chate2eV1: kem.MLKEM1024, pqxdh.LibsignalPQXDH: kem.Kyber1024, pqxdh.LibsignalTriple: kem.Kyber1024, pqxdh.LibsignalX3DH: 0, 77: 0,
 	} {
 		if got := suite.KEM(); got != want {
 			t.Errorf("%v has %v, want %v", suite, got, want)

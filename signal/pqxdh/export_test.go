@@ -12,5 +12,6 @@ func Derive(suite Suite, secrets ...[]byte) []byte {
 	for i, s := range secrets {
 		keys[i] = secret.NewKey([32]byte(s))
 	}
-	return r.derive(keys, r.info.String()).Bytes()
+	root, _ := r.derive(keys, r.info.String())
+	return root.Bytes()
 }

@@ -23,6 +23,10 @@ const (
 	// LibsignalPQXDH is what the official library speaks in sessions of version 4
 	// without the sparse post-quantum ratchet: PQXDH with Kyber1024.
 	LibsignalPQXDH Suite = 4
+	// LibsignalTriple is what the official library speaks today: sessions of
+	// version 4 with the sparse post-quantum ratchet, without which it refuses
+	// them.
+	LibsignalTriple Suite = 5
 )
 
 // String returns the suite's name.
@@ -34,6 +38,8 @@ func (s Suite) String() string {
 		return "libsignal/3"
 	case LibsignalPQXDH:
 		return "libsignal/4"
+	case LibsignalTriple:
+		return "libsignal/4+spqr"
 	default:
 		return fmt.Sprintf("unknown suite %d", uint8(s))
 	}
@@ -56,6 +62,7 @@ type rules struct {
 	info  kdf.Label
 	kem   kem.Kind // 0: none
 	size  int      // bytes derived; the root key comes first
+	pq    int      // where in them the key of the post-quantum ratchet starts; 0: there is none
 	// bound makes the whole handshake part of the key derivation and binds
 	// prekeys to their owner, purpose and expiry. The official library signs the
 	// bare keys, and its prekeys do not expire.
@@ -63,9 +70,12 @@ type rules struct {
 }
 
 var (
-	chate2eV1      = &rules{label: Chate2eV1, info: kdf.Chate2eHandshake, kem: kem.MLKEM1024, size: 32, bound: true}
+	chate2eV1      = &rules{label: Chate2eV1, info: kdf.Chate2eHandshake, kem: kem.MLKEM1024, size: 64, pq: 32, bound: true}
 	libsignalX3DH  = &rules{label: LibsignalX3DH, info: kdf.LibsignalX3DH, size: 64}
 	libsignalPQXDH = &rules{label: LibsignalPQXDH, info: kdf.LibsignalPQXDH, kem: kem.Kyber1024, size: 96}
+	// The chain key between the root key and that of the post-quantum ratchet is
+	// never used.
+	libsignalTriple = &rules{label: LibsignalTriple, info: kdf.LibsignalPQXDH, kem: kem.Kyber1024, size: 96, pq: 64}
 )
 
 func (s Suite) rules() *rules {
@@ -76,6 +86,8 @@ func (s Suite) rules() *rules {
 		return libsignalX3DH
 	case LibsignalPQXDH:
 		return libsignalPQXDH
+	case LibsignalTriple:
+		return libsignalTriple
 	default:
 		return nil
 	}

@@ -4,29 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/internal/testcost"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/ratchet"
 )
-
-// cost runs f several times and returns its shortest time and, of any run, the
-// smallest number of bytes allocated: other goroutines only ever add to either.
-func cost(f func()) (time.Duration, uint64) {
-	best, least := time.Duration(math.MaxInt64), uint64(math.MaxUint64)
-	for range 10 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		start := time.Now()
-		f()
-		best = min(best, time.Since(start))
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return best, least
-}
 
 // A forged counter costs little, in time and in memory, and leaves the state as
 // it was: in the chain in use, in an older one, and with a ratchet key that is new.
@@ -63,7 +47,7 @@ func TestForgedCounters(t *testing.T) {
 					}
 					header.N = c.n
 					before := bob.Append(nil)
-					took, allocated := cost(func() {
+					took, allocated := testcost.Of(func() {
 						opening, err := bob.Receive(header)
 						if !errors.Is(err, want) {
 							t.Errorf("got %v, want %v", err, want)
@@ -72,8 +56,8 @@ func TestForgedCounters(t *testing.T) {
 							opening.Discard()
 						}
 					})
-					if took > slowdown*c.most {
-						t.Errorf("took %v, want at most %v", took, slowdown*c.most)
+					if took > testcost.Slowdown*c.most {
+						t.Errorf("took %v, want at most %v", took, testcost.Slowdown*c.most)
 					}
 					if allocated > 16<<10 {
 						t.Errorf("allocated %d bytes", allocated)

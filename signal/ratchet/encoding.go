@@ -24,7 +24,7 @@ const (
 
 // Append appends the encoded state to b: root key, root steps and all keys in
 // the clear, integers big-endian. It must be stored encrypted. Equal states have
-// equal encodings. Rules are not part of it.
+// equal encodings. Rules are not part of it; some decide what is.
 func (s *State) Append(b []byte) []byte {
 	flags := byte(0)
 	if s.our != nil {
@@ -54,6 +54,9 @@ func (s *State) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(s.receive))) //nolint:gosec // at most MaxChains + MaxSkipped
 	for _, c := range s.receive {
 		b = c.append(b)
+		if s.rules.Eras && c != s.current() {
+			b = binary.BigEndian.AppendUint64(b, c.until)
+		}
 	}
 	return b
 }
@@ -137,6 +140,9 @@ func (s *State) parseChains(in *cryptobyte.String) bool {
 	for i := range int(count) {
 		c := new(receiving)
 		if !c.parse(in, &s.rules) || s.find(c.their) != nil {
+			return false
+		}
+		if s.rules.Eras && i < int(count)-1 && !in.ReadUint64(&c.until) {
 			return false
 		}
 		// By the specification the current chain alone is open, and of more than

@@ -42,6 +42,8 @@ type Rules struct {
 	// KeepChains is set, over all chains if not, and chains that still hold
 	// skipped keys then outlive MaxChains.
 	KeepChains bool
+	// Eras says that messages belong to eras, see [Opening.CommitIn].
+	Eras bool
 }
 
 // Header is what a message says in the clear about its key.
@@ -81,6 +83,7 @@ type receiving struct {
 	chain   // no key: closed, only skipped keys remain
 	their   curve.PublicKey
 	skipped secret.Box[[]skippedKey] // counters ascending, all below index
+	until   uint64                   // no message is of a later era; 0 for the current chain
 }
 
 type skippedKey struct {
@@ -362,7 +365,13 @@ func (o *Opening) Discard() {
 // Commit takes the message key: the chain moves past it, the keys skipped on the
 // way are stored, and it can be found no more. It panics if the state has changed
 // since Receive, or after Commit or Discard.
-func (o *Opening) Commit() {
+func (o *Opening) Commit() { o.CommitIn(0) }
+
+// CommitIn is Commit for callers who have keys of their own for each message, with
+// an end: they number the times in which these can be had, so that [State.Forget]
+// can drop what is of no use any more. A message is never of an earlier era than
+// one that its sender sent before.
+func (o *Opening) CommitIn(era uint64) {
 	s := o.state
 	if o.keys.IsZero() || s.changes != o.changes {
 		panic("ratchet: the Opening is used up, or the state has changed since Receive")
@@ -376,6 +385,9 @@ func (o *Opening) Commit() {
 		return
 	}
 	if o.step {
+		if current := s.current(); current != nil && s.rules.Eras {
+			current.until = era // all that is still to come of it was sent before
+		}
 		s.stepReceiving(o)
 	}
 	o.chain.skipTo(o.header.N, s.rules.MaxSkipped)
@@ -455,12 +467,40 @@ func (s *State) forgetChains() {
 			return false
 		}
 		excess--
-		c.key.Wipe()
-		if !c.skipped.IsZero() {
-			clear(*c.skipped.Reveal())
-		}
+		c.wipe()
 		return true
 	})
+}
+
+// Forget drops the chains, but the current one, whose messages are all of earlier
+// eras: skipped keys that would otherwise wait, and be stored, for nothing.
+func (s *State) Forget(era uint64) {
+	current := s.current()
+	s.receive = slices.DeleteFunc(s.receive, func(c *receiving) bool {
+		if c == current || c.until >= era || !s.rules.Eras {
+			return false
+		}
+		c.wipe()
+		return true
+	})
+}
+
+// Wipe erases the root key and all chain and skipped keys; the ratchet key pair may
+// be a signed prekey and stays. The state is of no use afterwards.
+func (s *State) Wipe() {
+	s.changes++
+	s.root.Wipe()
+	s.send.key.Wipe()
+	for _, c := range s.receive {
+		c.wipe()
+	}
+}
+
+func (c *receiving) wipe() {
+	c.key.Wipe()
+	if !c.skipped.IsZero() {
+		clear(*c.skipped.Reveal())
+	}
 }
 
 // Skipped returns how many skipped keys the state holds.

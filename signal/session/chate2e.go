@@ -13,7 +13,6 @@ import (
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
-	"github.com/chate2e/chate2e/signal/ratchet"
 )
 
 // The messages of chate2e/v1 (docs/PROTOCOL.md, Messages).
@@ -22,46 +21,46 @@ const (
 
 	saltSize    = 16 // random bytes in each message
 	tagSize     = 16
-	messageSize = 2 + curve.KeySize + 4 + 4 + saltSize // bytes before the ciphertext
+	messageSize = 2 + curve.KeySize + 4 + 4 + saltSize + 1 // bytes before the post-quantum part
 
 	flagOneTime = 1
 )
 
-// chate2eCipher seals with AES-256-GCM. Key and nonce come from the message's
-// seed and 16 random bytes carried in the message: a key is used once even if a
-// restored backup makes the ratchet repeat itself.
+// chate2eCipher seals with AES-256-GCM. Key and nonce come from the seeds of both
+// ratchets and 16 random bytes carried in the message: a key is used once even if
+// a restored backup makes the ratchets repeat themselves.
 type chate2eCipher struct{}
 
-func (chate2eCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, seed *[32]byte, plaintext []byte) []byte {
-	size := messageSize + len(plaintext) + tagSize
-	if pending != nil {
+func (chate2eCipher) seal(_ *Record, s *state, h header, keys seeds, plaintext []byte) []byte {
+	size := messageSize + len(h.pq) + len(plaintext) + tagSize
+	if s.pending != nil {
 		size += 3 + 2*curve.KeySize + 12 + kem.EncodedCiphertextSize
 	}
 	b := make([]byte, 0, size)
-	if pending != nil {
-		b = appendHandshake(b, pending)
+	if s.pending != nil {
+		b = appendHandshake(b, s.pending)
 	}
-	b = appendHeader(b, h)
-	salt := b[len(b) : len(b)+saltSize]
-	_, _ = rand.Read(salt) // never fails
-	b = b[:len(b)+saltSize]
-	aead, nonce := s.chate2eKeys(seed, salt)
+	var salt [saltSize]byte
+	_, _ = rand.Read(salt[:]) // never fails
+	b = appendHeader(b, h, salt[:])
+	aead, nonce := chate2eKeys(keys, salt[:])
 	return aead.Seal(b, nonce, plaintext, s.associated(b))
 }
 
-func (chate2eCipher) open(s *state, m *Message, seed *[32]byte) ([]byte, bool) {
+func (chate2eCipher) open(_ *Record, s *state, m *Message, keys seeds) ([]byte, bool) {
 	covered := m.raw[:len(m.raw)-len(m.ciphertext)]
-	aead, nonce := s.chate2eKeys(seed, covered[len(covered)-saltSize:])
+	aead, nonce := chate2eKeys(keys, m.salt)
 	plaintext, err := aead.Open(nil, nonce, m.ciphertext, s.associated(covered))
 	return plaintext, err == nil
 }
 
 // chate2eKeys derives the cipher and nonce of one message.
-func (s *state) chate2eKeys(seed *[32]byte, salt []byte) (cipher.AEAD, []byte) {
+func chate2eKeys(from seeds, salt []byte) (cipher.AEAD, []byte) {
 	var input [32 + saltSize]byte
-	copy(input[:], seed[:])
+	copy(input[:], from.seed[:])
 	copy(input[32:], salt)
-	keys := kdf.HKDF(input[:], kdf.Zero[:], kdf.Chate2eMessage.String(), 32+12)
+	keys := make([]byte, 32+12)
+	kdf.Fill(keys, input[:], from.salt(), []byte(kdf.Chate2eMessage.String()))
 	clear(input[:])
 	block, err := aes.NewCipher(keys[:32])
 	if err != nil {
@@ -83,12 +82,15 @@ func (s *state) associated(covered []byte) []byte {
 	return append(b, covered...)
 }
 
-// appendHeader appends what precedes the salt in a message.
-func appendHeader(b []byte, h ratchet.Header) []byte {
+// appendHeader appends what precedes the ciphertext in a message.
+func appendHeader(b []byte, h header, salt []byte) []byte {
 	b = append(b, chate2eVersion, byte(TypeMessage))
 	b = append(b, h.RatchetKey[:]...)
 	b = binary.BigEndian.AppendUint32(b, h.N)
-	return binary.BigEndian.AppendUint32(b, h.PN)
+	b = binary.BigEndian.AppendUint32(b, h.PN)
+	b = append(b, salt...)
+	b = append(b, byte(len(h.pq))) // at most spqr.MaxMessageSize
+	return append(b, h.pq...)
 }
 
 // appendHandshake appends what precedes the message in a PreKey message.
@@ -123,7 +125,8 @@ func Parse(b []byte) (*Message, error) {
 	var version, kind uint8
 	if !in.ReadUint8(&version) || version != chate2eVersion || !in.ReadUint8(&kind) || Type(kind) != TypeMessage ||
 		!in.CopyBytes(m.header.RatchetKey[:]) || !in.ReadUint32(&m.header.N) || !in.ReadUint32(&m.header.PN) ||
-		!in.Skip(saltSize) || len(in) < tagSize {
+		!in.ReadBytes(&m.salt, saltSize) ||
+		!in.ReadUint8LengthPrefixed((*cryptobyte.String)(&m.header.pq)) || len(m.header.pq) == 0 || len(in) < tagSize {
 		return nil, ErrMalformed
 	}
 	m.ciphertext = in

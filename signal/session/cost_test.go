@@ -5,30 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/internal/testcost"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
 )
-
-// cost runs f several times and returns its shortest time and, of any run, the
-// smallest number of bytes allocated: other goroutines only ever add to either.
-func cost(f func()) (time.Duration, uint64) {
-	best, least := time.Duration(math.MaxInt64), uint64(math.MaxUint64)
-	for range 10 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		begin := time.Now()
-		f()
-		best = min(best, time.Since(begin))
-		runtime.ReadMemStats(&after)
-		least = min(least, after.TotalAlloc-before.TotalAlloc)
-	}
-	return best, least
-}
 
 // crowded returns Bob's side of a record with 41 sessions, each of which could
 // be the one that a new ratchet key belongs to, and a message of Alice's in it.
@@ -115,13 +99,13 @@ func TestForgedCounters(t *testing.T) {
 				}
 				message := must(parse(suite, forged.kind, forged.bytes))
 				before := bob.record.Append(nil)
-				took, allocated := cost(func() {
+				took, allocated := testcost.Of(func() {
 					if _, err := bob.record.Decrypt(message, bob.id, own, start); !errors.Is(err, session.ErrDecrypt) {
 						t.Errorf("got %v, want %v", err, session.ErrDecrypt)
 					}
 				})
-				if took > slowdown*c.most {
-					t.Errorf("took %v, want at most %v", took, slowdown*c.most)
+				if took > testcost.Slowdown*c.most {
+					t.Errorf("took %v, want at most %v", took, testcost.Slowdown*c.most)
 				}
 				if allocated > 1<<20 {
 					t.Errorf("allocated %d bytes", allocated)

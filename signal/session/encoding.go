@@ -11,6 +11,7 @@ import (
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // ErrEncoding is returned by ParseRecord for bytes that [Record.Append] did not
@@ -77,6 +78,11 @@ func (s *state) append(b []byte, suite *suite) []byte {
 	if s.pending != nil {
 		b = appendPending(b, s.pending)
 	}
+	if s.pq != nil {
+		at := len(b)
+		b = s.pq.Append(append(b, 0, 0, 0, 0))
+		binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-4)) //nolint:gosec // bounded by the ratchet's limits
+	}
 	return s.ratchet.Append(b)
 }
 
@@ -131,15 +137,20 @@ func (r *Record) read(in *cryptobyte.String) bool {
 		return false
 	}
 	for range count {
-		var size uint32
 		var b []byte
 		s := new(state)
-		if !in.ReadUint32(&size) || uint64(size) > uint64(len(*in)) || !in.ReadBytes(&b, int(size)) || !s.read(b, r) {
+		if !readSized(in, &b) || !s.read(b, r) {
 			return false
 		}
 		r.sessions = append(r.sessions, s)
 	}
 	return true
+}
+
+// readSized reads bytes with their length in four bytes before them.
+func readSized(in *cryptobyte.String, b *[]byte) bool {
+	var size uint32
+	return in.ReadUint32(&size) && uint64(size) <= uint64(len(*in)) && in.ReadBytes(b, int(size))
 }
 
 func readAddress(in *cryptobyte.String, a *pqxdh.Address) bool {
@@ -164,6 +175,17 @@ func (s *state) read(b []byte, r *Record) bool {
 	s.created = time.Unix(int64(created), 0).UTC()
 	if flags&statePending != 0 && (!s.initiator || !s.readPending(&in, r.suite)) {
 		return false
+	}
+	if r.suite.pq != nil {
+		var encoded []byte
+		if !readSized(&in, &encoded) {
+			return false
+		}
+		pq, err := spqr.Parse(encoded, *r.suite.pq)
+		if err != nil || (pq.Role() == spqr.Initiator) != s.initiator {
+			return false
+		}
+		s.pq = pq
 	}
 	state, err := ratchet.Parse(r.suite.ratchet, in)
 	s.ratchet = state

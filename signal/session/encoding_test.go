@@ -91,6 +91,8 @@ func TestParseRecordIsStrict(t *testing.T) {
 	alice.initiate(t, bob)
 	alice.send(t)
 	good := alice.record.Append(nil)
+	const pqAt = pendingAt + 18 + 1569
+	ratchetAt := pqAt + 4 + int(binary.BigEndian.Uint32(good[pqAt:]))
 	at := func(i int, v byte) func([]byte) []byte {
 		return func(b []byte) []byte { b[i] = v; return b }
 	}
@@ -121,8 +123,13 @@ func TestParseRecordIsStrict(t *testing.T) {
 		"no KEM prekey":                 at(pendingAt+13, 0),
 		"another kind of KEM":           at(pendingAt+18, 8),
 		"a byte in a session too much":  func(b []byte) []byte { b[sizeAt+3]++; return append(b, 0) },
-		"flags of the ratchet":          at(pendingAt+18+1569, 0xFF),
-		"a ratchet without a root step": at(pendingAt+18+1569, 0),
+		"version 0 of the post-quantum": at(pqAt+4, 0),
+		"a post-quantum ratchet short":  at(pqAt+3, good[pqAt+3]-1),
+		"a post-quantum ratchet long":   at(pqAt+3, good[pqAt+3]+1),
+		"2^32 - 1 bytes of it":          func(b []byte) []byte { copy(b[pqAt:], "\xff\xff\xff\xff"); return b },
+		"the role of the responder":     at(pqAt+5, 2),
+		"flags of the ratchet":          at(ratchetAt, 0xFF),
+		"a ratchet without a root step": at(ratchetAt, 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if record, err := session.ParseRecord(change(bytes.Clone(good))); !errors.Is(err, session.ErrEncoding) || record != nil {

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"slices"
 
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -17,16 +18,14 @@ func Encode(m *Message) []byte {
 		if m.handshake != nil {
 			b = appendHandshake(b, m.handshake)
 		}
-		b = appendHeader(b, m.header)
-		salt := len(m.raw) - len(m.ciphertext) - saltSize
-		return append(append(b, m.raw[salt:salt+saltSize]...), m.ciphertext...)
+		return append(appendHeader(b, m.header, m.salt), m.ciphertext...)
 	}
 	return encodeLibsignal(m, m.header)
 }
 
-func encodeLibsignal(m *Message, h ratchet.Header) []byte {
+func encodeLibsignal(m *Message, h header) []byte {
 	c := suites[m.suite].cipher.(libsignalCipher)
-	b := c.encodeMessage(h, m.ciphertext)
+	b := c.encodeMessage(h, m.ciphertext, m.addresses)
 	b = append(b, m.inner[len(m.inner)-macSize:]...)
 	if m.handshake == nil {
 		return b
@@ -41,7 +40,7 @@ func WithHeader(suite pqxdh.Suite, kind Type, b []byte, h ratchet.Header) []byte
 	if err != nil {
 		panic(err)
 	}
-	return encodeLibsignal(m, h)
+	return encodeLibsignal(m, header{Header: h, pq: m.header.pq})
 }
 
 // Inner returns the message inside of a PreKey message.
@@ -74,16 +73,21 @@ func Ciphertext(m *Message) []byte { return m.ciphertext }
 // padded plaintext. What is no whole number of blocks is not encrypted.
 func SealPadded(r *Record, padded []byte) []byte {
 	s := r.current()
+	pq, err := s.sendPQ()
+	if err != nil {
+		panic(err)
+	}
+	defer pq.commit(s)
 	h, seed, err := s.ratchet.Send()
 	if err != nil {
 		panic(err)
 	}
-	keys := libsignalKeys(seed.Array())
+	keys := libsignalKeys(pq.seeds(seed.Array()))
 	b := append([]byte(nil), padded...)
 	if len(b)%aes.BlockSize == 0 {
 		cipher.NewCBCEncrypter(keys.block(), keys.b[64:]).CryptBlocks(b, b)
 	}
-	b = r.suite.cipher.(libsignalCipher).encodeMessage(h, b)
+	b = r.suite.cipher.(libsignalCipher).encodeMessage(pq.header(h), b, nil)
 	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
 }
 
@@ -94,4 +98,38 @@ func RatchetStates(r *Record) [][]byte {
 		all = append(all, s.ratchet.Append(nil))
 	}
 	return all
+}
+
+// Watch returns a function that encodes the states of the sessions that r has
+// now, whatever becomes of them: both ratchets of each.
+func Watch(r *Record) func() [][]byte {
+	sessions := slices.Clone(r.sessions)
+	return func() [][]byte {
+		var all [][]byte
+		for _, s := range sessions {
+			all = append(all, s.ratchet.Append(nil), s.pq.Append(nil))
+		}
+		return all
+	}
+}
+
+// PQ returns what a parsed message carries of the post-quantum ratchet.
+func PQ(m *Message) []byte { return m.header.pq }
+
+// Addresses returns whom a parsed message of the official library says that it is
+// from and to, nil if it does not.
+func Addresses(m *Message) []byte { return m.addresses }
+
+// WithPQ returns a message that carries something else of the post-quantum
+// ratchet, and the MAC or tag it had.
+func WithPQ(m *Message, pq []byte) []byte {
+	changed := *m
+	changed.header.pq = pq
+	return Encode(&changed)
+}
+
+// ServiceAddresses is how the official library encodes sender and receiver, nil if
+// it would not.
+func ServiceAddresses(sender, receiver pqxdh.Address) []byte {
+	return libsignalAddresses(sender, receiver)
 }

@@ -5,13 +5,14 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
-	"math"
+	"crypto/subtle"
+	"encoding/hex"
 	"slices"
-
-	"google.golang.org/protobuf/encoding/protowire"
+	"strings"
 
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
+	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -29,6 +30,8 @@ const (
 	fieldCounter         = 2
 	fieldPreviousCounter = 3
 	fieldCiphertext      = 4
+	fieldPQRatchet       = 5
+	fieldAddresses       = 6
 
 	fieldPreKeyID       = 1 // PreKeySignalMessage
 	fieldBaseKey        = 2
@@ -42,33 +45,47 @@ const (
 
 // libsignalCipher seals with AES-256-CBC and a truncated HMAC-SHA256 over both
 // identity keys and the message.
-type libsignalCipher struct{ version byte }
+type libsignalCipher struct {
+	version byte
+	pq      bool // with the sparse post-quantum ratchet
+}
 
 func (c libsignalCipher) versionByte() byte { return c.version<<4 | libsignalNewest }
 
-func (c libsignalCipher) seal(s *state, pending *pqxdh.Header, h ratchet.Header, seed *[32]byte, plaintext []byte) []byte {
-	keys := libsignalKeys(seed)
+func (c libsignalCipher) seal(r *Record, s *state, h header, from seeds, plaintext []byte) []byte {
+	keys := libsignalKeys(from)
 	defer keys.wipe()
 	// The official library sends the index of the previous chain's last message
 	// rather than their number, and never reads it.
 	h.PN = max(h.PN, 1) - 1
-	b := c.encodeMessage(h, keys.encrypt(plaintext))
+	var addresses []byte
+	if c.pq && s.pending != nil {
+		addresses = libsignalAddresses(r.us, r.them)
+	}
+	b := c.encodeMessage(h, keys.encrypt(plaintext), addresses)
 	b = append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
-	if pending == nil {
+	if s.pending == nil {
 		return b
 	}
-	return c.encodePreKey(pending, b)
+	return c.encodePreKey(s.pending, b)
 }
 
 // encodeMessage encodes a SignalMessage up to its MAC, for which there is room.
-func (c libsignalCipher) encodeMessage(h ratchet.Header, ciphertext []byte) []byte {
+func (c libsignalCipher) encodeMessage(h header, ciphertext, addresses []byte) []byte {
 	ratchetKey := h.RatchetKey.Encode()
-	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+macSize)
+	b := make([]byte, 0, 1+2+len(ratchetKey)+6+6+6+len(ciphertext)+2+len(h.pq)+2+len(addresses)+macSize)
 	b = append(b, c.versionByte())
-	b = appendBytesField(b, fieldRatchetKey, ratchetKey[:])
-	b = appendVarintField(b, fieldCounter, h.N)
-	b = appendVarintField(b, fieldPreviousCounter, h.PN)
-	return appendBytesField(b, fieldCiphertext, ciphertext)
+	b = wire.AppendBytes(b, fieldRatchetKey, ratchetKey[:])
+	b = wire.AppendNumber(b, fieldCounter, h.N)
+	b = wire.AppendNumber(b, fieldPreviousCounter, h.PN)
+	b = wire.AppendBytes(b, fieldCiphertext, ciphertext)
+	if c.pq {
+		b = wire.AppendBytes(b, fieldPQRatchet, h.pq)
+	}
+	if addresses != nil {
+		b = wire.AppendBytes(b, fieldAddresses, addresses)
+	}
+	return b
 }
 
 // encodePreKey encodes a PreKeySignalMessage around a SignalMessage.
@@ -76,36 +93,67 @@ func (c libsignalCipher) encodePreKey(h *pqxdh.Header, message []byte) []byte {
 	b := make([]byte, 0, len(message)+kem.EncodedCiphertextSize+2*curve.EncodedKeySize+64)
 	b = append(b, c.versionByte())
 	if h.OneTimePreKeyID != nil {
-		b = appendVarintField(b, fieldPreKeyID, uint32(*h.OneTimePreKeyID))
+		b = wire.AppendNumber(b, fieldPreKeyID, uint32(*h.OneTimePreKeyID))
 	}
 	base, identity := h.BaseKey.Encode(), h.IdentityKey.Encode()
-	b = appendBytesField(b, fieldBaseKey, base[:])
-	b = appendBytesField(b, fieldIdentityKey, identity[:])
-	b = appendBytesField(b, fieldMessage, message)
-	b = appendVarintField(b, fieldRegistrationID, h.RegistrationID)
-	b = appendVarintField(b, fieldSignedPreKeyID, uint32(h.SignedPreKeyID))
+	b = wire.AppendBytes(b, fieldBaseKey, base[:])
+	b = wire.AppendBytes(b, fieldIdentityKey, identity[:])
+	b = wire.AppendBytes(b, fieldMessage, message)
+	b = wire.AppendNumber(b, fieldRegistrationID, h.RegistrationID)
+	b = wire.AppendNumber(b, fieldSignedPreKeyID, uint32(h.SignedPreKeyID))
 	if h.KEMPreKeyID != nil {
-		b = appendVarintField(b, fieldKyberPreKeyID, uint32(*h.KEMPreKeyID))
-		b = appendBytesField(b, fieldKyberCipher, h.KEMCiphertext)
+		b = wire.AppendNumber(b, fieldKyberPreKeyID, uint32(*h.KEMPreKeyID))
+		b = wire.AppendBytes(b, fieldKyberCipher, h.KEMCiphertext)
 	}
 	return b
 }
 
-func (c libsignalCipher) open(s *state, m *Message, seed *[32]byte) ([]byte, bool) {
-	keys := libsignalKeys(seed)
+func (c libsignalCipher) open(r *Record, s *state, m *Message, from seeds) ([]byte, bool) {
+	keys := libsignalKeys(from)
 	defer keys.wipe()
 	covered, mac := m.inner[:len(m.inner)-macSize], m.inner[len(m.inner)-macSize:]
 	if !hmac.Equal(keys.mac(s.theirIdentity, s.ourIdentity, covered), mac) {
 		return nil, false
 	}
+	if m.addresses != nil {
+		if want := libsignalAddresses(r.them, r.us); want != nil && subtle.ConstantTimeCompare(want, m.addresses) != 1 {
+			return nil, false
+		}
+	}
 	return keys.decrypt(m.ciphertext)
+}
+
+const addressesSize = 2 * (1 + 16 + 1)
+
+// libsignalAddresses encodes sender and receiver as the official library does in
+// first messages: for each the kind and UUID of its service ID, and the device.
+// It returns nil unless both names are service IDs.
+func libsignalAddresses(sender, receiver pqxdh.Address) []byte {
+	b := make([]byte, 0, addressesSize)
+	for _, a := range []pqxdh.Address{sender, receiver} {
+		name, kind := a.Name, byte(0)
+		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
+			name, kind = rest, 1
+		}
+		if len(name) != 36 || name[8] != '-' || name[13] != '-' || name[18] != '-' || name[23] != '-' {
+			return nil
+		}
+		id, err := hex.DecodeString(strings.ReplaceAll(name, "-", ""))
+		if err != nil || len(id) != 16 || a.Device > 127 {
+			return nil
+		}
+		b = append(append(append(b, kind), id...), byte(a.Device))
+	}
+	return b
 }
 
 // libsignalMessageKeys are the cipher key (32 bytes), MAC key (32) and IV (16).
 type libsignalMessageKeys struct{ b []byte }
 
-func libsignalKeys(seed *[32]byte) libsignalMessageKeys {
-	return libsignalMessageKeys{kdf.HKDF(seed[:], kdf.Zero[:], kdf.LibsignalMessage.String(), 32+32+16)}
+func libsignalKeys(from seeds) libsignalMessageKeys {
+	k := libsignalMessageKeys{make([]byte, 32+32+16)}
+	kdf.Fill(k.b, from.seed[:], from.salt(), []byte(kdf.LibsignalMessage.String()))
+	return k
 }
 
 func (k libsignalMessageKeys) wipe() { clear(k.b) }
@@ -159,14 +207,6 @@ func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
 	return b[:len(b)-padding], true
 }
 
-func appendVarintField(b []byte, field protowire.Number, v uint32) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), uint64(v))
-}
-
-func appendBytesField(b []byte, field protowire.Number, v []byte) []byte {
-	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
-}
-
 // ParseLibsignal decodes a message of the official library: a
 // PreKeySignalMessage or a SignalMessage, which only the type given beside it
 // tells apart. The suite must be the one that the message's version calls for.
@@ -216,17 +256,24 @@ func (c libsignalCipher) parseMessage(m *Message) error {
 	if len(m.inner) < 1+macSize {
 		return ErrMalformed
 	}
-	fields, ok := parseFields(m.inner[1:len(m.inner)-macSize],
-		[]protowire.Number{fieldCounter, fieldPreviousCounter}, []protowire.Number{fieldRatchetKey, fieldCiphertext})
-	if !ok || !fields.has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
+	fields, ok := wire.Parse(m.inner[1:len(m.inner)-macSize],
+		[]wire.Field{fieldCounter, fieldPreviousCounter}, []wire.Field{fieldRatchetKey, fieldCiphertext, fieldPQRatchet, fieldAddresses})
+	if !ok || !fields.Has(fieldRatchetKey, fieldCounter, fieldCiphertext) {
 		return ErrMalformed
 	}
-	key, err := curve.ParsePublicKey(fields.bytes[fieldRatchetKey])
+	key, err := curve.ParsePublicKey(fields.Bytes[fieldRatchetKey])
 	if err != nil {
 		return ErrMalformed
 	}
-	m.header = ratchet.Header{RatchetKey: key, N: fields.numbers[fieldCounter], PN: fields.numbers[fieldPreviousCounter]}
-	m.ciphertext = fields.bytes[fieldCiphertext]
+	m.header.Header = ratchet.Header{RatchetKey: key, N: fields.Numbers[fieldCounter], PN: fields.Numbers[fieldPreviousCounter]}
+	if c.pq {
+		// The official library leaves the field away rather than empty.
+		if m.header.pq = fields.Bytes[fieldPQRatchet]; len(m.header.pq) == 0 {
+			return ErrMalformed
+		}
+		m.addresses = fields.Bytes[fieldAddresses]
+	}
+	m.ciphertext = fields.Bytes[fieldCiphertext]
 	return nil
 }
 
@@ -234,95 +281,39 @@ func (c libsignalCipher) parsePreKey(m *Message) error {
 	if err := c.checkVersion(m.raw); err != nil {
 		return err
 	}
-	fields, ok := parseFields(m.raw[1:],
-		[]protowire.Number{fieldPreKeyID, fieldRegistrationID, fieldSignedPreKeyID, fieldKyberPreKeyID},
-		[]protowire.Number{fieldBaseKey, fieldIdentityKey, fieldMessage, fieldKyberCipher})
-	if !ok || !fields.has(fieldBaseKey, fieldIdentityKey, fieldMessage, fieldSignedPreKeyID) {
+	fields, ok := wire.Parse(m.raw[1:],
+		[]wire.Field{fieldPreKeyID, fieldRegistrationID, fieldSignedPreKeyID, fieldKyberPreKeyID},
+		[]wire.Field{fieldBaseKey, fieldIdentityKey, fieldMessage, fieldKyberCipher})
+	if !ok || !fields.Has(fieldBaseKey, fieldIdentityKey, fieldMessage, fieldSignedPreKeyID) {
 		return ErrMalformed
 	}
-	base, errBase := curve.ParsePublicKey(fields.bytes[fieldBaseKey])
-	identity, errIdentity := curve.ParsePublicKey(fields.bytes[fieldIdentityKey])
+	base, errBase := curve.ParsePublicKey(fields.Bytes[fieldBaseKey])
+	identity, errIdentity := curve.ParsePublicKey(fields.Bytes[fieldIdentityKey])
 	if errBase != nil || errIdentity != nil {
 		return ErrMalformed
 	}
 	h := &pqxdh.Header{
 		IdentityKey: identity, BaseKey: base,
-		SignedPreKeyID: pqxdh.PreKeyID(fields.numbers[fieldSignedPreKeyID]),
-		RegistrationID: fields.numbers[fieldRegistrationID],
+		SignedPreKeyID: pqxdh.PreKeyID(fields.Numbers[fieldSignedPreKeyID]),
+		RegistrationID: fields.Numbers[fieldRegistrationID],
 	}
-	if fields.has(fieldPreKeyID) {
-		id := pqxdh.PreKeyID(fields.numbers[fieldPreKeyID])
+	if fields.Has(fieldPreKeyID) {
+		id := pqxdh.PreKeyID(fields.Numbers[fieldPreKeyID])
 		h.OneTimePreKeyID = &id
 	}
 	// Version 4 has the KEM part and version 3 does not; nothing is optional.
 	hasKEM := c.version == libsignalNewest
-	if fields.has(fieldKyberPreKeyID) != hasKEM || fields.has(fieldKyberCipher) != hasKEM {
+	if fields.Has(fieldKyberPreKeyID) != hasKEM || fields.Has(fieldKyberCipher) != hasKEM {
 		return ErrMalformed
 	}
 	if hasKEM {
-		id := pqxdh.PreKeyID(fields.numbers[fieldKyberPreKeyID])
+		id := pqxdh.PreKeyID(fields.Numbers[fieldKyberPreKeyID])
 		h.KEMPreKeyID = &id
-		h.KEMCiphertext = fields.bytes[fieldKyberCipher]
+		h.KEMCiphertext = fields.Bytes[fieldKyberCipher]
 		if len(h.KEMCiphertext) != kem.EncodedCiphertextSize || kem.Kind(h.KEMCiphertext[0]) != kem.Kyber1024 {
 			return ErrMalformed
 		}
 	}
-	m.handshake, m.inner = h, fields.bytes[fieldMessage]
+	m.handshake, m.inner = h, fields.Bytes[fieldMessage]
 	return nil
-}
-
-// protoFields are the known fields of a protobuf message.
-type protoFields struct {
-	numbers map[protowire.Number]uint32
-	bytes   map[protowire.Number][]byte
-}
-
-func (f *protoFields) has(fields ...protowire.Number) bool {
-	for _, n := range fields {
-		_, number := f.numbers[n]
-		_, data := f.bytes[n]
-		if !number && !data {
-			return false
-		}
-	}
-	return true
-}
-
-// parseFields reads a protobuf whose fields of interest are uint32 or bytes. The
-// byte slices point into b.
-func parseFields(b []byte, numbers, data []protowire.Number) (*protoFields, bool) {
-	f := &protoFields{numbers: map[protowire.Number]uint32{}, bytes: map[protowire.Number][]byte{}}
-	for len(b) > 0 {
-		field, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil, false
-		}
-		b = b[n:]
-		switch {
-		case slices.Contains(numbers, field):
-			v, n := protowire.ConsumeVarint(b)
-			if typ != protowire.VarintType || n < 0 || v > math.MaxUint32 {
-				return nil, false
-			}
-			f.numbers[field] = uint32(v)
-			b = b[n:]
-		case slices.Contains(data, field):
-			if typ != protowire.BytesType {
-				return nil, false
-			}
-			v, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return nil, false
-			}
-			f.bytes[field] = v
-			b = b[n:]
-		default:
-			n := protowire.ConsumeFieldValue(field, typ, b)
-			if n < 0 {
-				return nil, false
-			}
-			b = b[n:]
-		}
-	}
-	return f, true
 }

@@ -46,10 +46,12 @@ const (
 type Message struct {
 	suite     pqxdh.Suite
 	kind      Type
-	raw       []byte         // as received
-	inner     []byte         // libsignal: the SignalMessage within raw
-	handshake *pqxdh.Header  // PreKey messages only
-	header    ratchet.Header // of the ratchet
+	raw       []byte        // as received
+	inner     []byte        // libsignal: the SignalMessage within raw
+	handshake *pqxdh.Header // PreKey messages only
+	header    header        // of the ratchets
+	salt      []byte        // chate2e/v1
+	addresses []byte        // libsignal: whom the message is from and to, if it says so
 	// ciphertext is the end of raw in chate2e/v1, tag included, and the
 	// ciphertext field in libsignal.
 	ciphertext []byte
@@ -66,7 +68,7 @@ func (m *Message) Type() Type { return m.kind }
 func (m *Message) Handshake() *pqxdh.Header { return m.handshake }
 
 // Header returns what the message says about its place in the ratchet.
-func (m *Message) Header() ratchet.Header { return m.header }
+func (m *Message) Header() ratchet.Header { return m.header.Header }
 
 // Bytes returns the message as it was received.
 func (m *Message) Bytes() []byte { return m.raw }

@@ -13,7 +13,7 @@ import (
 	"github.com/chate2e/chate2e/signal/session"
 )
 
-var suites = []pqxdh.Suite{pqxdh.Chate2eV1, pqxdh.LibsignalX3DH, pqxdh.LibsignalPQXDH}
+var suites = []pqxdh.Suite{pqxdh.Chate2eV1, pqxdh.LibsignalX3DH, pqxdh.LibsignalPQXDH, pqxdh.LibsignalTriple}
 
 // eachSuite runs a test in every suite.
 func eachSuite(t *testing.T, test func(t *testing.T, suite pqxdh.Suite)) {

@@ -9,6 +9,7 @@ import (
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
 	"github.com/chate2e/chate2e/signal/safety"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // AnswerWithin is how long a session may be used for sending without an answer
@@ -35,6 +36,7 @@ type state struct {
 	transcript                 [32]byte        // suites that bind it
 	pending                    *pqxdh.Header   // we started it and have no answer yet
 	ratchet                    *ratchet.State
+	pq                         *spqr.State // nil in suites without one
 }
 
 // New returns an empty record between a device of ours and one of the peer's. It
@@ -76,7 +78,13 @@ func (r *Record) Identity() (curve.PublicKey, bool) {
 func (r *Record) Trust(key curve.PublicKey) {
 	current := r.current()
 	r.identity = &key
-	r.sessions = slices.DeleteFunc(r.sessions, func(s *state) bool { return s.theirIdentity != key })
+	r.sessions = slices.DeleteFunc(r.sessions, func(s *state) bool {
+		if s.theirIdentity == key {
+			return false
+		}
+		s.wipe()
+		return true
+	})
 	r.inUse = current != nil && current.theirIdentity == key
 }
 
@@ -117,6 +125,7 @@ func (r *Record) Initiate(us *pqxdh.Identity, bundle *pqxdh.Bundle, now time.Tim
 		transcript:    agreed.Transcript,
 		pending:       header,
 		ratchet:       ratchet.NewInitiator(r.suite.ratchet, agreed.Root, agreed.TheirRatchetKey),
+		pq:            r.suite.newPQ(spqr.Initiator, agreed.PQ),
 	}
 	steps := []Step{{Kind: StepInitiated}}
 	if r.inUse {
@@ -134,9 +143,18 @@ func (r *Record) add(s *state) {
 	r.identity = &identity
 	r.sessions = slices.Insert(r.sessions, 0, s)
 	r.inUse = true
-	if len(r.sessions) > 1+maxArchived {
-		clear(r.sessions[1+maxArchived:])
-		r.sessions = r.sessions[:1+maxArchived]
+	for len(r.sessions) > 1+maxArchived {
+		last := len(r.sessions) - 1
+		r.sessions[last].wipe()
+		r.sessions = slices.Delete(r.sessions, last, last+1)
+	}
+}
+
+// wipe erases the keys of a session that is dropped.
+func (s *state) wipe() {
+	s.ratchet.Wipe()
+	if s.pq != nil {
+		s.pq.Wipe()
 	}
 }
 
@@ -162,8 +180,13 @@ func (r *Record) Encrypt(plaintext []byte, now time.Time) (*Sealed, error) {
 		return nil, ErrStale
 	}
 	before := s.ratchet.Counters()
+	pq, err := s.sendPQ()
+	if err != nil {
+		return nil, err
+	}
 	header, seed, err := s.ratchet.Send()
 	if err != nil {
+		pq.discard()
 		return nil, err
 	}
 	defer seed.Wipe()
@@ -171,7 +194,8 @@ func (r *Record) Encrypt(plaintext []byte, now time.Time) (*Sealed, error) {
 	if s.pending != nil {
 		sealed.Type = TypePreKey
 	}
-	sealed.Bytes = r.suite.cipher.seal(s, s.pending, header, seed.Array(), plaintext)
+	sealed.Bytes = r.suite.cipher.seal(r, s, pq.header(header), pq.seeds(seed.Array()), plaintext)
+	pq.commit(s)
 
 	steps := make([]Step, 0, 3)
 	if !before.HasSending {
@@ -184,6 +208,7 @@ func (r *Record) Encrypt(plaintext []byte, now time.Time) (*Sealed, error) {
 		Step{Kind: StepChainSending, N: header.N},
 		Step{Kind: StepSealed, Label: r.suite.message, N: header.N})
 	sealed.Trace = r.trace(s, steps)
+	sealed.Trace.PQ = pq.event()
 	sealed.Trace.PlaintextSize, sealed.Trace.MessageSize = len(plaintext), len(sealed.Bytes)
 	return sealed, nil
 }
@@ -265,7 +290,7 @@ func (r *Record) openKnown(m *Message, sessions []*state) (Opened, error) {
 	var duplicate, tooFar bool
 	budget := uint32(maxSteps)
 	for _, s := range sessions {
-		distance, err := s.ratchet.Distance(m.header)
+		distance, err := s.distance(m)
 		if err == nil && distance > budget {
 			err = ratchet.ErrTooFar
 		}
@@ -276,7 +301,9 @@ func (r *Record) openKnown(m *Message, sessions []*state) (Opened, error) {
 		}
 		switch {
 		case err == nil:
+			pq := opened.Trace.PQ
 			opened.Trace = r.trace(s, append(opened.Trace.Steps, r.promote(s)...))
+			opened.Trace.PQ = pq
 			return opened, nil
 		case errors.Is(err, ratchet.ErrDuplicate):
 			duplicate = true
@@ -297,13 +324,19 @@ func (r *Record) openKnown(m *Message, sessions []*state) (Opened, error) {
 // open opens m in session s and, if that succeeds, moves s on.
 func (r *Record) open(s *state, m *Message) (Opened, error) {
 	before := s.ratchet.Counters()
-	opening, err := s.ratchet.Receive(m.header)
+	opening, err := s.ratchet.Receive(m.header.Header)
 	if err != nil {
 		return Opened{}, err
 	}
-	plaintext, ok := r.suite.cipher.open(s, m, opening.Seed())
+	pq, err := s.receivePQ(m.header.pq)
+	if err != nil {
+		opening.Discard()
+		return Opened{}, err
+	}
+	plaintext, ok := r.suite.cipher.open(r, s, m, pq.seeds(opening.Seed()))
 	if !ok {
 		opening.Discard()
+		pq.discard()
 		return Opened{}, ErrDecrypt
 	}
 	steps := make([]Step, 0, 6)
@@ -322,7 +355,8 @@ func (r *Record) open(s *state, m *Message) (Opened, error) {
 		})
 	}
 	skips := opening.Skips()
-	opening.Commit()
+	opening.CommitIn(pq.era())
+	pq.commit(s)
 	if skips > 0 {
 		steps = append(steps, Step{
 			Kind: StepSkipped, Count: skips, N: m.header.N - skips, Their: fingerprint(m.header.RatchetKey),
@@ -333,7 +367,7 @@ func (r *Record) open(s *state, m *Message) (Opened, error) {
 	}
 	steps = append(steps, Step{Kind: StepOpened, Label: r.suite.message, N: m.header.N})
 	s.pending = nil // she has our handshake
-	return Opened{Plaintext: plaintext, IdentityKey: s.theirIdentity, Trace: Trace{Steps: steps}}, nil
+	return Opened{Plaintext: plaintext, IdentityKey: s.theirIdentity, Trace: Trace{Steps: steps, PQ: pq.event()}}, nil
 }
 
 // promote puts s into use.
@@ -373,9 +407,11 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 		created:       now.Truncate(time.Second),
 		transcript:    agreed.Transcript,
 		ratchet:       ratchet.NewResponder(r.suite.ratchet, agreed.Root, agreed.OurRatchetKey),
+		pq:            r.suite.newPQ(spqr.Responder, agreed.PQ),
 	}
 	opened, err := r.open(s, m)
 	if err != nil {
+		s.wipe()
 		if errors.Is(err, ratchet.ErrTooFar) {
 			return Opened{}, err
 		}
@@ -387,7 +423,9 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 	}
 	r.add(s)
 	opened.Used = pqxdh.Consumed(h, own)
+	pq := opened.Trace.PQ
 	opened.Trace = r.trace(s, append(steps, opened.Trace.Steps...))
+	opened.Trace.PQ = pq
 	var kemPreKey *pqxdh.KEMPreKey
 	if own.KEM != nil {
 		kemPreKey = &own.KEM.KEMPreKey
@@ -402,7 +440,7 @@ func (r *Record) openFirst(m *Message, us *pqxdh.Identity, own pqxdh.PreKeys, no
 
 func (r *Record) trace(s *state, steps []Step) Trace {
 	c := s.ratchet.Counters()
-	return Trace{
+	t := Trace{
 		Suite:   r.suite.id,
 		Session: fingerprint(s.baseKey),
 		Steps:   steps,
@@ -412,6 +450,11 @@ func (r *Record) trace(s *state, steps []Step) Trace {
 			OurKey: optional(c.OurKey), TheirKey: optional(c.TheirKey), Unanswered: s.pending != nil,
 		},
 	}
+	if s.pq != nil {
+		status := s.pq.Status()
+		t.Counters.PQ = &status
+	}
+	return t
 }
 
 // Status returns the counters of the session in use, for people who watch. It

@@ -9,6 +9,7 @@ import (
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/safety"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // Trace describes what happened: in which order, with which public keys, at
@@ -19,7 +20,8 @@ type Trace struct {
 	Session   safety.Fingerprint // of the initiator's base key: names the session
 	Handshake *Handshake         // set when a session was started or accepted
 	Steps     []Step
-	Counters  Counters // of the session's ratchet, afterwards
+	PQ        *spqr.Event // of the post-quantum ratchet; nil in suites without one
+	Counters  Counters    // of the session's ratchet, afterwards
 
 	PlaintextSize int // bytes
 	MessageSize   int // bytes, all told
@@ -56,7 +58,8 @@ type Counters struct {
 	Archived     int // other sessions in the record
 	OurKey       safety.Fingerprint
 	TheirKey     safety.Fingerprint
-	Unanswered   bool // messages still carry the handshake
+	Unanswered   bool         // messages still carry the handshake
+	PQ           *spqr.Status // of the post-quantum ratchet; nil in suites without one
 }
 
 // Label is the label of a key derivation; its String is the label itself.

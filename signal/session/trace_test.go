@@ -81,8 +81,13 @@ func print32(k curve.PublicKey) safety.Fingerprint {
 	return safety.FingerprintOf(encoded[:])
 }
 
+// checkTrace compares traces but for the post-quantum ratchet, which has a test of
+// its own: see TestTracesOfThePostQuantumRatchet.
 func checkTrace(t *testing.T, what string, got, want session.Trace) {
 	t.Helper()
+	for _, trace := range []*session.Trace{&got, &want} {
+		trace.PQ, trace.Counters.PQ = nil, nil
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
@@ -219,11 +224,11 @@ func TestTraces(t *testing.T) {
 			Suite: suite, Session: trace.Session, Counters: counters, Steps: steps,
 			PlaintextSize: len(next.plaintext), MessageSize: len(next.bytes),
 		})
-		if status, err := bob.record.Status(); err != nil || !cmp.Equal(status, session.Trace{
-			Suite: suite, Session: trace.Session, Counters: counters,
-		}) {
-			t.Errorf("status %+v, %v", status, err)
+		status, err := bob.record.Status()
+		if err != nil {
+			t.Fatal(err)
 		}
+		checkTrace(t, "status", status, session.Trace{Suite: suite, Session: trace.Session, Counters: counters})
 
 		// A new session puts this one aside, and a late message brings it back.
 		late := alice.send(t)

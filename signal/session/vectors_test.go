@@ -548,6 +548,7 @@ func (m *maker) messages() {
 	m.put("message-other-sender", m.message("decrypt", "said to come from another device", first).replace("them", formatAddress(sender)))
 
 	const inner = handshakeSize
+	ciphertext := inner + 59 + int(first[inner+58])
 	for _, c := range []struct {
 		name, expect string
 		at           int
@@ -567,7 +568,13 @@ func (m *maker) messages() {
 		{"n", "decrypt", inner + 37},
 		{"pn", "decrypt", inner + 41},
 		{"salt", "decrypt", inner + 42},
-		{"ciphertext", "decrypt", inner + 58},
+		{"pq-length", "malformed", inner + 58},
+		{"pq-version", "decrypt", inner + 59},
+		{"pq-epoch", "decrypt", inner + 60},
+		{"pq-index", "decrypt", inner + 61},
+		{"pq-payload", "decrypt", inner + 62},
+		{"pq-chunk", "decrypt", ciphertext - 1},
+		{"ciphertext", "decrypt", ciphertext},
 		{"tag", "decrypt", len(first) - 1},
 	} {
 		m.put("message-flipped-"+c.name, m.message(c.expect, "one bit of "+strings.ReplaceAll(c.name, "-", " "), flip(first, c.at)))
@@ -589,7 +596,7 @@ func (m *maker) messages() {
 	m.put("message-n-largest", m.message("decrypt", "N of 2^32-1", with(inner+34, 0xFF, 0xFF, 0xFF, 0xFF)))
 	m.put("message-truncated", m.message("decrypt", "the last byte is missing", first[:len(first)-1]))
 	m.put("message-trailing", m.message("decrypt", "a byte too much", append(bytes.Clone(first), 0)))
-	m.put("message-no-tag", m.message("malformed", "no room for a tag", first[:inner+58+15]))
+	m.put("message-no-tag", m.message("malformed", "no room for a tag", first[:ciphertext+15]))
 	m.put("message-nothing", m.message("malformed", "no bytes at all", nil))
 	m.put("message-nested", m.message("malformed", "a PreKey message in a PreKey message", append(bytes.Clone(first[:inner]), first...)))
 }

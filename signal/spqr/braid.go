@@ -83,6 +83,8 @@ type phase interface {
 	codes() (*erasure.Encoder, *erasure.Decoder)
 	// append appends the encoding of what the phase knows.
 	append(b []byte) []byte
+	// wipe erases what is secret of it.
+	wipe()
 }
 
 // entropy fills b with random bytes.

@@ -2,7 +2,6 @@ package spqr
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -257,45 +256,15 @@ func (l *link) takeSend(index uint32, keys *stepKeys) {
 // nextKey returns the message key and the chain key of step index:
 //
 //	HKDF-SHA256(salt 0³², chain key, index ‖ label, 64) = next chain key ‖ message key
-//
-// It is written out, on the hash function, because crypto/hkdf makes twenty
-// allocations where this makes none; a forged index of 25,000 would otherwise
-// leave 38 MB of garbage behind before the message could be refused.
 func nextKey(chainKey *[32]byte, index uint32) (key, next [32]byte) {
 	const label = len("Signal PQ Ratchet V1 Chain Next")
 	var info [4 + label]byte
 	binary.BigEndian.PutUint32(info[:], index)
 	copy(info[4:], kdf.SPQRChainNext.String())
 
-	var in [sha256.Size + len(info) + 1]byte // T(1) ‖ info ‖ counter
-	prk := hmacSHA256(&kdf.Zero, chainKey[:])
-	copy(in[sha256.Size:], info[:])
-	in[len(in)-1] = 1
-	next = hmacSHA256(&prk, in[sha256.Size:])
-	copy(in[:], next[:])
-	in[len(in)-1] = 2
-	key = hmacSHA256(&prk, in[:])
-	clear(prk[:])
-	clear(in[:])
+	var out [64]byte
+	kdf.Fill(out[:], chainKey[:], &kdf.Zero, info[:])
+	next, key = [32]byte(out[:32]), [32]byte(out[32:])
+	clear(out[:])
 	return key, next
-}
-
-// hmacSHA256 is HMAC-SHA256 of a message of at most one block and a half.
-func hmacSHA256(key *[32]byte, message []byte) [32]byte {
-	var inner [sha256.BlockSize + 96]byte
-	var outer [sha256.BlockSize + sha256.Size]byte
-	for i := range sha256.BlockSize {
-		inner[i], outer[i] = 0x36, 0x5c
-	}
-	for i, k := range key {
-		inner[i] ^= k
-		outer[i] ^= k
-	}
-	n := sha256.BlockSize + copy(inner[sha256.BlockSize:], message)
-	digest := sha256.Sum256(inner[:n])
-	copy(outer[sha256.BlockSize:], digest[:])
-	mac := sha256.Sum256(outer[:])
-	clear(inner[:])
-	clear(outer[:])
-	return mac
 }

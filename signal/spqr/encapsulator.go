@@ -70,6 +70,13 @@ func (*ekReceivedCt1Sampled) name() Phase { return EkReceivedCt1Sampled }
 func (*ct1Acknowledged) name() Phase      { return Ct1Acknowledged }
 func (*ct2Sampled) name() Phase           { return Ct2Sampled }
 
+func (*noHeaderReceived) wipe()     {}
+func (*headerReceived) wipe()       {}
+func (p *ct1Sampled) wipe()         { p.half.m.Wipe() }
+func (*ekReceivedCt1Sampled) wipe() {}
+func (p *ct1Acknowledged) wipe()    { p.half.m.Wipe() }
+func (*ct2Sampled) wipe()           {}
+
 func (p *noHeaderReceived) codes() (*erasure.Encoder, *erasure.Decoder)     { return nil, p.header }
 func (*headerReceived) codes() (*erasure.Encoder, *erasure.Decoder)         { return nil, nil }
 func (p *ct1Sampled) codes() (*erasure.Encoder, *erasure.Decoder)           { return p.ct1, p.vector }

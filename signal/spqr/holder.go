@@ -51,6 +51,12 @@ func (*headerSent) name() Phase        { return HeaderSent }
 func (*ct1Received) name() Phase       { return Ct1Received }
 func (*ekSentCt1Received) name() Phase { return EkSentCt1Received }
 
+func (keysUnsampled) wipe()        {}
+func (p *keysSampled) wipe()       { p.seed.Wipe() }
+func (p *headerSent) wipe()        { p.seed.Wipe() }
+func (p *ct1Received) wipe()       { p.seed.Wipe() }
+func (p *ekSentCt1Received) wipe() { p.seed.Wipe() }
+
 func (keysUnsampled) codes() (*erasure.Encoder, *erasure.Decoder)        { return nil, nil }
 func (p *keysSampled) codes() (*erasure.Encoder, *erasure.Decoder)       { return p.header, nil }
 func (p *headerSent) codes() (*erasure.Encoder, *erasure.Decoder)        { return p.vector, p.ct1 }

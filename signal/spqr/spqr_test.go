@@ -674,6 +674,55 @@ func TestAcceptUnkeyed(t *testing.T) {
 		}
 	}
 	talk(t, alice, bob, 2)
+	// Now the first epoch is over, for good.
+	refused(t, bob, unkeyed, spqr.ErrEpoch)
+	restarted, err := spqr.Parse(bob.Append(nil), spqr.Config{AcceptUnkeyed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, restarted, unkeyed, spqr.ErrEpoch)
+}
+
+// TestWipe: of a state that is not needed any more, at any point of an epoch, no
+// key is left, and steps taken before cannot bring one back.
+func TestWipe(t *testing.T) {
+	for phase, stored := range states(t, testrand.New(t).Bytes(32)) {
+		s, err := spqr.Parse(stored, spqr.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := s.Send()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Wipe()
+		panics(t, "Commit after Wipe", step.Commit)
+		left := s.Append(nil)
+		if len(left) != len(stored) {
+			t.Fatalf("%v: %d bytes are left of %d", phase, len(left), len(stored))
+		}
+		const keysAt = 4 + 8 // after role, phase and epoch
+		same := 0
+		for i := range stored[keysAt:] {
+			if stored[keysAt+i] == left[keysAt+i] {
+				same++
+			} else if left[keysAt+i] != 0 {
+				t.Fatalf("%v: byte %d has become something else", phase, keysAt+i)
+			}
+		}
+		// Three keys, those of the chains, and what the phase itself keeps secret. By
+		// chance a few of their bytes are zero.
+		want := 96 + 96
+		switch phase {
+		case spqr.KeysSampled, spqr.HeaderSent, spqr.Ct1Received, spqr.EkSentCt1Received:
+			want += 64
+		case spqr.Ct1Sampled, spqr.Ct1Acknowledged:
+			want += 64 + 32
+		}
+		if got := len(stored) - keysAt - same; got < want-8 {
+			t.Errorf("%v: %d bytes were wiped, want %d", phase, got, want)
+		}
+	}
 }
 
 // TestNothingPrints formats all that holds keys, at every point of an epoch.

@@ -29,8 +29,9 @@ type Config struct {
 	MaxJump uint32
 	// AcceptUnkeyed accepts messages of a peer who has not yet seen that this side
 	// speaks the protocol and so takes no keys from it: index 0 in the first
-	// epoch. Their key is nil. Only releases of the official library in which the
-	// ratchet was negotiable send them.
+	// epoch. Their key is nil. Like the others of that epoch they are refused once
+	// its chains are gone, so that nobody can do without this ratchet for ever. Only
+	// releases of the official library in which it was negotiable send them.
 	AcceptUnkeyed bool
 }
 
@@ -154,6 +155,9 @@ func (s *State) find(m *message) (*link, error) {
 		if !s.config.AcceptUnkeyed || m.epoch != 1 {
 			return nil, ErrMessage
 		}
+		if s.chains.oldest() > 0 {
+			return nil, ErrEpoch
+		}
 		return nil, nil
 	}
 	l := s.chains.link(m.epoch - 1)
@@ -161,6 +165,23 @@ func (s *State) find(m *message) (*link, error) {
 		return nil, ErrEpoch
 	}
 	return l, l.checkIndex(m.index, s.config.maxJump())
+}
+
+// Oldest returns the first epoch of which keys can still be found.
+func (s *State) Oldest() uint64 { return s.chains.oldest() }
+
+// Role returns the role that the state was made for.
+func (s *State) Role() Role { return s.chains.role }
+
+// Wipe erases all keys. The state is of no use afterwards.
+func (s *State) Wipe() {
+	s.changes++
+	s.braid.auth.wipe()
+	s.braid.phase.wipe()
+	s.chains.root.Wipe()
+	for _, l := range s.chains.links {
+		l.wipe()
+	}
 }
 
 // Step is a key that was found but not yet taken, together with the change that

@@ -123,6 +123,8 @@ func userID(n int) relay.UserID {
 	return relay.UserID(sum[:])
 }
 
+func number(n int) relay.DeviceNumber { return relay.DeviceNumber(n) } //nolint:gosec // a few
+
 func identityKey(n int) [32]byte { return sha256.Sum256(fmt.Appendf(nil, "key %d", n)) }
 
 func envelopeID(n int) relay.EnvelopeID {
@@ -135,7 +137,7 @@ func (f *fixture) login(user, device int) mailbox.Login {
 	var challenge [16]byte
 	binary.BigEndian.PutUint64(challenge[:], f.nonce)
 	return mailbox.Login{
-		Address:          relay.Address{User: userID(user), Device: relay.DeviceNumber(device)},
+		Address:          relay.Address{User: userID(user), Device: number(device)},
 		TokenHash:        sha256.Sum256(challenge[:]),
 		Expires:          f.now.Add(time.Hour),
 		Challenge:        challenge,
@@ -143,16 +145,17 @@ func (f *fixture) login(user, device int) mailbox.Login {
 	}
 }
 
-func deviceList(user, version int, devices ...int) mailbox.DeviceList {
-	list := mailbox.DeviceList{Version: uint64(version), Encoded: fmt.Appendf(nil, "list of %d, version %d, devices %v", user, version, devices)}
+func deviceList(user int, version uint64, devices ...int) mailbox.DeviceList {
+	list := mailbox.DeviceList{Version: version, Encoded: fmt.Appendf(nil, "list of %d, version %d, devices %v", user, version, devices)}
 	for _, d := range devices {
-		list.Devices = append(list.Devices, mailbox.Device{Number: relay.DeviceNumber(d), IdentityKey: identityKey(100*user + d)})
+		list.Devices = append(list.Devices, mailbox.Device{Number: number(d), IdentityKey: identityKey(100*user + d)})
 	}
 	return list
 }
 
 func prekey(kind relay.PrekeyKind, id int) relay.Prekey {
-	return relay.Prekey{Kind: kind, ID: uint32(id), Key: fmt.Appendf(nil, "%s %d", kind, id)}
+	return relay.Prekey{Kind: kind, ID: uint32(id), //nolint:gosec // not negative
+		Key: fmt.Appendf(nil, "%s %d", kind, id)}
 }
 
 func standing() []relay.Prekey {
@@ -302,7 +305,7 @@ func testRegister(t *testing.T, f *fixture) {
 		t.Errorf("account (-want +got):\n%s", diff)
 	}
 	for _, d := range []int{1, 3} {
-		key, err := f.store.IdentityKey(f.ctx, relay.Address{User: userID(1), Device: relay.DeviceNumber(d)})
+		key, err := f.store.IdentityKey(f.ctx, relay.Address{User: userID(1), Device: number(d)})
 		if err != nil || key != identityKey(100+d) {
 			t.Errorf("identity key of device %d: %x, %v", d, key, err)
 		}
@@ -585,7 +588,7 @@ func testUpdateDevices(t *testing.T, f *fixture) {
 	send := func(devices ...int) error {
 		p := mailbox.Put{From: from(9), To: userID(1)}
 		for _, d := range devices {
-			p.Envelopes = append(p.Envelopes, relay.Outgoing{Device: relay.DeviceNumber(d), ID: relay.NewEnvelopeID(), Body: []byte("x")})
+			p.Envelopes = append(p.Envelopes, relay.Outgoing{Device: number(d), ID: relay.NewEnvelopeID(), Body: []byte("x")})
 		}
 		return f.put(t, p)[0]
 	}
@@ -630,10 +633,10 @@ func testUpdateDevices(t *testing.T, f *fixture) {
 		}
 		f.wantBodies(t, box)
 	}
-	var mismatch *mailbox.DeviceMismatch
+	var mismatch *mailbox.DeviceMismatchError
 	if err := send(1, 2, 3); !errors.As(err, &mismatch) {
 		t.Errorf("sending to the old devices: %v", err)
-	} else if diff := cmp.Diff(&mailbox.DeviceMismatch{Missing: []relay.DeviceNumber{4}, Extra: []relay.DeviceNumber{3}}, mismatch); diff != "" {
+	} else if diff := cmp.Diff(&mailbox.DeviceMismatchError{Missing: []relay.DeviceNumber{4}, Extra: []relay.DeviceNumber{3}}, mismatch); diff != "" {
 		t.Errorf("mismatch (-want +got):\n%s", diff)
 	}
 	want(t, "sending to the new devices", send(1, 2, 4), nil)
@@ -999,7 +1002,7 @@ func testDeviceMismatch(t *testing.T, f *fixture) {
 	put := func(sender, to int, devices ...int) error {
 		p := mailbox.Put{From: from(sender), To: userID(to)}
 		for _, d := range devices {
-			p.Envelopes = append(p.Envelopes, relay.Outgoing{Device: relay.DeviceNumber(d), ID: relay.NewEnvelopeID(), Body: []byte("x")})
+			p.Envelopes = append(p.Envelopes, relay.Outgoing{Device: number(d), ID: relay.NewEnvelopeID(), Body: []byte("x")})
 		}
 		return f.put(t, p)[0]
 	}
@@ -1016,13 +1019,13 @@ func testDeviceMismatch(t *testing.T, f *fixture) {
 		{1, []int{1, 2, 3}, nil, []relay.DeviceNumber{1}}, // to oneself, but not to the sending device
 		{1, []int{2}, []relay.DeviceNumber{3}, nil},
 	} {
-		var mismatch *mailbox.DeviceMismatch
+		var mismatch *mailbox.DeviceMismatchError
 		err := put(1, c.to, c.devices...)
 		if !errors.As(err, &mismatch) {
 			t.Errorf("to %d, devices %v: %v", c.to, c.devices, err)
 			continue
 		}
-		if diff := cmp.Diff(&mailbox.DeviceMismatch{Missing: c.missing, Extra: c.extra}, mismatch); diff != "" {
+		if diff := cmp.Diff(&mailbox.DeviceMismatchError{Missing: c.missing, Extra: c.extra}, mismatch); diff != "" {
 			t.Errorf("to %d, devices %v (-want +got):\n%s", c.to, c.devices, diff)
 		}
 	}
@@ -1038,7 +1041,7 @@ func testDeviceMismatch(t *testing.T, f *fixture) {
 	f.wantBodies(t, own[1], "x")
 
 	f.register(t, 4)
-	var mismatch *mailbox.DeviceMismatch
+	var mismatch *mailbox.DeviceMismatchError
 	if err := put(4, 4, 1); !errors.As(err, &mismatch) || len(mismatch.Extra) != 1 {
 		t.Errorf("to one's only device: %v", err)
 	}

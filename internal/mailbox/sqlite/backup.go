@@ -27,7 +27,7 @@ func Backup(ctx context.Context, path, to string) (err error) {
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("backing up: %w: %s", os.ErrExist, to)
 	}
-	f, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // the operator says where
+	f, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) // the operator says where
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
@@ -62,7 +62,6 @@ func copyInto(ctx context.Context, path, to string) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	c.db.SetInterrupt(ctx)
-	defer c.db.SetInterrupt(context.Background())
 	return c.exec(`VACUUM INTO ?1`, to)
 }
 
@@ -102,7 +101,6 @@ func Inspect(ctx context.Context, path string) (r Report, err error) {
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	c.db.SetInterrupt(ctx)
-	defer c.db.SetInterrupt(context.Background())
 	if r.Version, err = schemaVersion(c); err != nil {
 		return r, err
 	}

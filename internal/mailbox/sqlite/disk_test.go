@@ -51,10 +51,11 @@ func register(t *testing.T, db *sqlite.DB, n int) mailbox.ID {
 	return s.Mailbox
 }
 
-func send(ctx context.Context, db *sqlite.DB, from, to int, id int, size int) error {
+// send sends from user 1.
+func send(ctx context.Context, db *sqlite.DB, to, id, size int) error {
 	sum := sha256.Sum256(fmt.Appendf(nil, "envelope %d", id))
 	batch := &mailbox.Batch{Puts: []mailbox.Put{{
-		From: relay.Address{User: user(from), Device: 1}, To: user(to),
+		From: relay.Address{User: user(1), Device: 1}, To: user(to),
 		Envelopes: []relay.Outgoing{{Device: 1, ID: relay.EnvelopeID(sum[:]), Body: make([]byte, size)}},
 	}}}
 	if err := db.Commit(ctx, batch, now); err != nil {
@@ -95,7 +96,7 @@ func TestAFailedSyncIsTheEnd(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	register(t, db, 1)
 	box := register(t, db, 2)
-	if err := send(t.Context(), db, 1, 2, 1, 100); err != nil {
+	if err := send(t.Context(), db, 2, 1, 100); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -105,7 +106,7 @@ func TestAFailedSyncIsTheEnd(t *testing.T) {
 	}
 
 	disk.failSync.Store(true)
-	if err := send(t.Context(), db, 1, 2, 2, 100); !errors.Is(err, mailbox.ErrFailed) {
+	if err := send(t.Context(), db, 2, 2, 100); !errors.Is(err, mailbox.ErrFailed) {
 		t.Fatalf("a send whose fsync failed: %v, want ErrFailed", err)
 	}
 	if disk.failSync.Load() {
@@ -116,7 +117,7 @@ func TestAFailedSyncIsTheEnd(t *testing.T) {
 		t.Errorf("Failure() = %v", db.Failure())
 	}
 	before := disk.syncs.Load()
-	if err := send(t.Context(), db, 1, 2, 3, 100); !errors.Is(err, mailbox.ErrFailed) {
+	if err := send(t.Context(), db, 2, 3, 100); !errors.Is(err, mailbox.ErrFailed) {
 		t.Errorf("the next send: %v, want ErrFailed", err)
 	}
 	if _, _, err := db.After(t.Context(), box, 0, 10, 1000, nil); !errors.Is(err, mailbox.ErrFailed) {
@@ -170,7 +171,7 @@ func TestFullDisk(t *testing.T) {
 		disk.limit(3 << 20)
 		accepted := 0
 		for err == nil {
-			if err = send(t.Context(), db, 1, 2, accepted, 60_000); err == nil {
+			if err = send(t.Context(), db, 2, accepted, 60_000); err == nil {
 				accepted++
 			}
 			if accepted > 1000 {
@@ -184,7 +185,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("full after %d envelopes", accepted)
 		}
 		for i := range 5 {
-			if err := send(t.Context(), db, 1, 2, 10_000+i, 1); !errors.Is(err, mailbox.ErrStorageFull) {
+			if err := send(t.Context(), db, 2, 10_000+i, 1); !errors.Is(err, mailbox.ErrStorageFull) {
 				t.Errorf("another: %v, want ErrStorageFull", err)
 			}
 		}
@@ -224,7 +225,7 @@ func TestFullDisk(t *testing.T) {
 
 		disk.unlimited()
 		time.Sleep(sqlite.ReserveRetry)
-		if err := send(t.Context(), db, 1, 2, 20_000, 100); err != nil {
+		if err := send(t.Context(), db, 2, 20_000, 100); err != nil {
 			t.Errorf("with room again: %v", err)
 		}
 		if info, err := os.Stat(path + "-reserve"); err != nil || info.Size() != sqlite.ReserveSize {
@@ -339,14 +340,14 @@ func TestTwoProcesses(t *testing.T) {
 	server, command := open(t, path), open(t, path)
 	register(t, server, 1)
 	box := register(t, server, 2)
-	if err := send(t.Context(), server, 1, 2, 1, 10); err != nil {
+	if err := send(t.Context(), server, 2, 1, 10); err != nil {
 		t.Fatal(err)
 	}
 	if err := command.DeleteAccount(t.Context(), user(2)); err != nil {
 		t.Fatal(err)
 	}
 	// The server has this user in its cache.
-	if err := send(t.Context(), server, 1, 2, 2, 10); !errors.Is(err, mailbox.ErrUnknownUser) {
+	if err := send(t.Context(), server, 2, 2, 10); !errors.Is(err, mailbox.ErrUnknownUser) {
 		t.Errorf("sending to a user deleted by another process: %v", err)
 	}
 	if _, _, err := server.After(t.Context(), box, 0, 1, 1, nil); !errors.Is(err, mailbox.ErrUnknownDevice) {
@@ -359,7 +360,7 @@ func TestTwoProcesses(t *testing.T) {
 		if i%2 == 1 {
 			db = command
 		}
-		if err := send(t.Context(), db, 1, 3, 10+i, 10); err != nil {
+		if err := send(t.Context(), db, 3, 10+i, 10); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -382,7 +383,7 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	register(t, db, 1)
 	box := register(t, db, 2)
 	for i := range 20 {
-		if err := send(t.Context(), db, 1, 2, i, 1000); err != nil {
+		if err := send(t.Context(), db, 2, i, 1000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -390,7 +391,7 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { // goes on meanwhile
 		for i := 100; ctx.Err() == nil; i++ {
-			if err := send(context.Background(), db, 1, 2, i, 1000); err != nil {
+			if err := send(context.WithoutCancel(ctx), db, 2, i, 1000); err != nil {
 				t.Errorf("sending during the backup: %v", err)
 				return
 			}
@@ -433,7 +434,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	register(t, db, 1)
 	register(t, db, 2)
 	for i := range 300 {
-		if err := send(t.Context(), db, 1, 2, i, 500); err != nil {
+		if err := send(t.Context(), db, 2, i, 500); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,7 +27,7 @@ func syncDir(path string) error {
 	if runtime.GOOS == "windows" { // directories cannot be opened there, and need not be
 		return nil
 	}
-	d, err := os.Open(path) //nolint:gosec // the operator's own data directory
+	d, err := os.Open(path) // the operator's own data directory
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
 	}

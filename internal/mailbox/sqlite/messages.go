@@ -244,7 +244,7 @@ func (u *user) match(p *mailbox.Put) error {
 	if len(u.devices) == 1 && len(p.Envelopes) == 1 && u.devices[0].number == p.Envelopes[0].Device && p.To != p.From.User {
 		return nil
 	}
-	var mismatch mailbox.DeviceMismatch
+	var mismatch mailbox.DeviceMismatchError
 	var covered [relay.MaxDevice + 1]bool
 	for _, e := range p.Envelopes {
 		own := p.To == p.From.User && e.Device == p.From.Device

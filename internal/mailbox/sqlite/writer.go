@@ -187,6 +187,7 @@ func (w *writer) settle(group []*op, err error) {
 	case troubleDisk:
 		w.db.fail(err)
 		err = w.db.errFailed()
+	case troubleNone, troubleHere, troubleBusy:
 	}
 	fillErrors(group, err)
 }

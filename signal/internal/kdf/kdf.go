@@ -27,6 +27,18 @@ const (
 	// Chate2eMessage: a message seed to the AES-256-GCM key and nonce.
 	Chate2eMessage
 
+	// Chate2eGroupMessage: a seed of a group to the AES-256-GCM key, nonce and key commitment.
+	Chate2eGroupMessage
+	// Chate2eGroupSignature: what the signature of a group message covers.
+	Chate2eGroupSignature
+
+	// Chate2eSealed: what an envelope's encryption is bound to; the recipient's address follows.
+	Chate2eSealed
+	// Chate2eSealingKey: what the signature of a sealing key covers.
+	Chate2eSealingKey
+	// Chate2eSealingKeyID: the hash that names a sealing key; the key follows.
+	Chate2eSealingKeyID
+
 	// LibsignalPQXDH: the handshake of version-4 sessions.
 	LibsignalPQXDH
 	// LibsignalX3DH: the handshake of version-3 sessions.
@@ -35,6 +47,18 @@ const (
 	LibsignalRoot
 	// LibsignalMessage: a message seed to the AES-256-CBC key, MAC key and IV.
 	LibsignalMessage
+	// LibsignalGroupMessage: a seed of a group to the IV and AES-256-CBC key.
+	LibsignalGroupMessage
+	// LibsignalSealed1: both steps of sealed sender v1; the beginning of a salt.
+	LibsignalSealed1
+	// LibsignalSealed2Private: a message's secret to its ephemeral key, in sealed sender v2.
+	LibsignalSealed2Private
+	// LibsignalSealed2Key: a message's secret to the key of its content.
+	LibsignalSealed2Key
+	// LibsignalSealed2Recipient: what covers the secret for one recipient. Nothing follows.
+	LibsignalSealed2Recipient
+	// LibsignalSealed2Sender: the tag that proves the sender to one recipient.
+	LibsignalSealed2Sender
 
 	// SPQRChainStart: the handshake's key to the chains of epoch 0. Two spaces.
 	SPQRChainStart
@@ -61,10 +85,24 @@ var labels = [labelEnd]string{
 	Chate2eRoot:       "ChatE2E v1 root step",
 	Chate2eMessage:    "ChatE2E v1 message key",
 
-	LibsignalPQXDH:   "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
-	LibsignalX3DH:    "WhisperText",
-	LibsignalRoot:    "WhisperRatchet",
-	LibsignalMessage: "WhisperMessageKeys",
+	Chate2eGroupMessage:   "ChatE2E v1 group message key",
+	Chate2eGroupSignature: "ChatE2E v1 group signature",
+
+	Chate2eSealed:       "ChatE2E v1 sealed envelope",
+	Chate2eSealingKey:   "ChatE2E v1 sealing key signature",
+	Chate2eSealingKeyID: "ChatE2E v1 sealing key ID",
+
+	LibsignalPQXDH:        "WhisperText_X25519_SHA-256_CRYSTALS-KYBER-1024",
+	LibsignalX3DH:         "WhisperText",
+	LibsignalRoot:         "WhisperRatchet",
+	LibsignalMessage:      "WhisperMessageKeys",
+	LibsignalGroupMessage: "WhisperGroup",
+
+	LibsignalSealed1:          "UnidentifiedDelivery",
+	LibsignalSealed2Private:   "Sealed Sender v2: r (2023-08)",
+	LibsignalSealed2Key:       "Sealed Sender v2: K",
+	LibsignalSealed2Recipient: "Sealed Sender v2: DH",
+	LibsignalSealed2Sender:    "Sealed Sender v2: DH-sender",
 
 	SPQRChainStart:    "Signal PQ Ratchet V1 Chain  Start",
 	SPQRChainEpoch:    "Signal PQ Ratchet V1 Chain Add Epoch",
@@ -109,30 +147,8 @@ func HKDF(secret, salt []byte, info string, n int) []byte {
 // message seed HMAC-SHA256(chain key, 0x01) and the next chain key
 // HMAC-SHA256(chain key, 0x02).
 func Step(chainKey *[32]byte) (seed, next [32]byte) {
-	return hmacByte(chainKey, 0x01), hmacByte(chainKey, 0x02)
+	return hmacSHA256(chainKey, []byte{0x01}, nil, nil), Next(chainKey)
 }
 
 // Next returns only the next chain key, for messages whose seed nobody keeps.
-func Next(chainKey *[32]byte) [32]byte { return hmacByte(chainKey, 0x02) }
-
-// hmacByte is HMAC-SHA256 with a 32-byte key over one byte. crypto/hmac makes
-// six allocations for a key that is used once; a forged gap of 25,000 steps
-// would cost 25 MB of garbage before its tag could be refused.
-func hmacByte(key *[32]byte, b byte) [32]byte {
-	var inner [sha256.BlockSize + 1]byte
-	var outer [sha256.BlockSize + sha256.Size]byte
-	for i := range inner[:sha256.BlockSize] {
-		inner[i], outer[i] = 0x36, 0x5c
-	}
-	for i, k := range key {
-		inner[i] ^= k
-		outer[i] ^= k
-	}
-	inner[sha256.BlockSize] = b
-	digest := sha256.Sum256(inner[:])
-	copy(outer[sha256.BlockSize:], digest[:])
-	mac := sha256.Sum256(outer[:])
-	clear(inner[:])
-	clear(outer[:])
-	return mac
-}
+func Next(chainKey *[32]byte) [32]byte { return hmacSHA256(chainKey, []byte{0x02}, nil, nil) }

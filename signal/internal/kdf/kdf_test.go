@@ -29,8 +29,8 @@ func TestLabels(t *testing.T) {
 		seen[text] = label
 	}
 	for text, label := range seen {
-		// Context may follow a label, but not this one.
-		if label == kdf.LibsignalX3DH {
+		// Context may follow a label, but not these.
+		if label == kdf.LibsignalX3DH || label == kdf.LibsignalSealed2Recipient {
 			continue
 		}
 		for other := range seen {
@@ -257,4 +257,40 @@ func BenchmarkStep(b *testing.B) {
 			hmacSHA256(key[:], []byte{2})
 		}
 	})
+}
+
+// TestFill compares the hand-written HKDF with the standard library's, with
+// lengths around every boundary of the hash function and of the room it has.
+func TestFill(t *testing.T) {
+	r := testrand.New(t)
+	for _, size := range []int{0, 1, 31, 32, 33, 44, 64, 80, 96, 255} {
+		for _, inputs := range []int{0, 1, 31, 32, 48, 55, 56, 63, 64, 65, 95, 96, 127, 128, 129, 500} {
+			input, salt, info := r.Bytes(inputs), [32]byte(r.Bytes(32)), r.Bytes(r.IntN(200))
+			out := make([]byte, size)
+			kdf.Fill(out, input, &salt, info)
+			if want := kdf.HKDF(input, salt[:], string(info), size); !bytes.Equal(out, want) {
+				t.Errorf("%d bytes from %d with an info of %d: %x, want %x", size, inputs, len(info), out, want)
+			}
+		}
+	}
+	most := make([]byte, 255*32)
+	kdf.Fill(most, nil, &kdf.Zero, nil)
+	if want := kdf.HKDF(nil, kdf.Zero[:], "", len(most)); !bytes.Equal(most, want) {
+		t.Error("the longest output differs")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("more output than there is: no panic")
+		}
+	}()
+	kdf.Fill(append(most, 0), nil, &kdf.Zero, nil)
+}
+
+// TestFillAllocates: what every message derives leaves no garbage behind.
+func TestFillAllocates(t *testing.T) {
+	var out [96]byte
+	input, info := make([]byte, 48), make([]byte, 40)
+	if n := testing.AllocsPerRun(100, func() { kdf.Fill(out[:], input, &kdf.Zero, info) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

@@ -158,16 +158,12 @@ CREATE UNIQUE INDEX messages_arrival ON messages (shown) WHERE shown IS NOT NULL
 CREATE INDEX messages_waiting ON messages (stream, seq) WHERE shown IS NULL;
 CREATE INDEX messages_unread ON messages (chat, place, seq) WHERE unread = 1;
 
--- The words of the messages; the text itself stays in messages.
+-- The words of the messages; the text itself stays in messages, where it never changes.
 CREATE VIRTUAL TABLE words USING fts5 (
 	body, content = 'messages', content_rowid = 'id', columnsize = 0, prefix = '1', tokenize = 'chate2e'
 );
 CREATE TRIGGER messages_added AFTER INSERT ON messages WHEN new.body <> '' BEGIN
 	INSERT INTO words (rowid, body) VALUES (new.id, new.body);
-END;
-CREATE TRIGGER messages_changed AFTER UPDATE OF body ON messages BEGIN
-	INSERT INTO words (words, rowid, body) SELECT 'delete', old.id, old.body WHERE old.body <> '';
-	INSERT INTO words (rowid, body) SELECT new.id, new.body WHERE new.body <> '';
 END;
 CREATE TRIGGER messages_deleted AFTER DELETE ON messages BEGIN
 	INSERT INTO words (words, rowid, body) SELECT 'delete', old.id, old.body WHERE old.body <> '';
