@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/localapi"
@@ -30,12 +29,12 @@ func (c *appCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	link, running, err := webui.Running(ctx, state, c.NoWindow)
+	link, running, err := webui.Running(ctx, state, !c.NoWindow)
 	if err != nil {
 		return err
 	}
 	if running {
-		return c.join(ctx, e, state, link)
+		return c.show(e, link)
 	}
 	password, err := c.password(ctx, e, dir)
 	if err != nil {
@@ -58,13 +57,15 @@ func (c *appCmd) password(ctx context.Context, e *env, dir string) ([]byte, erro
 	return e.readPassword(ctx, e.PasswordFile, "Password", false)
 }
 
-// join opens one more window on the program that runs already.
-func (c *appCmd) join(ctx context.Context, e *env, state, link string) error {
-	if c.NoWindow {
-		return e.result(map[string]string{"url": link}, link+"\n")
+// show prints a link, if there is one.
+func (c *appCmd) show(e *env, link string) error {
+	if link == "" {
+		return nil
 	}
-	_, err := webui.Launch(ctx, state, link, webui.Window{})
-	return err
+	if !c.NoWindow {
+		e.note("No browser window could be opened here; open this address once:")
+	}
+	return e.result(map[string]string{"url": link}, link+"\n")
 }
 
 // serve shows the window until its last one is closed, or ctx ends.
@@ -75,21 +76,15 @@ func (c *appCmd) serve(ctx context.Context, e *env, w *window, password []byte) 
 		}
 	}
 	if !c.NoWindow {
-		wait, err := webui.Launch(ctx, w.state, w.app.Link(w.at, time.Now().Add(webui.LaunchFor)), webui.Window{})
-		switch {
-		case errors.Is(err, webui.ErrNoBrowser):
-			e.note("No browser window could be opened here; open this address once:")
-		case err != nil:
+		err := w.app.Open(ctx, w.at, webui.Window{})
+		if err == nil {
+			return w.wait(ctx, w.app.Closed)
+		}
+		if !errors.Is(err, webui.ErrNoBrowser) {
 			return err
-		case wait == nil:
-			e.note("ChatE2E is open in your browser. Press Ctrl C to end it.")
-			return w.wait(ctx, nil)
-		default:
-			return w.wait(ctx, wait)
 		}
 	}
-	link := w.app.Link(w.at, time.Time{})
-	if err := e.result(map[string]string{"url": link}, link+"\n"); err != nil {
+	if err := c.show(e, w.app.Link(w.at)); err != nil {
 		return err
 	}
 	return w.wait(ctx, nil)
@@ -124,7 +119,7 @@ func (e *env) openWindow(ctx context.Context, dir, state, listen string) (*windo
 	if err != nil {
 		return nil, err
 	}
-	control, err := localapi.Listen(state)
+	control, err := localapi.Listen(ctx, state)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the window's socket: %w", err), listener.Close())
 	}
@@ -151,20 +146,23 @@ func (e *env) openWindow(ctx context.Context, dir, state, listen string) (*windo
 
 // wait returns when closed does, which says that the last window is gone (nil: it
 // never is), when the page is served no more, or when ctx ends.
-func (w *window) wait(ctx context.Context, closed func() error) error {
-	gone := make(chan struct{})
-	if closed != nil {
-		// A browser that is still there when the program ends is not ours to wait for.
-		go func() {
-			defer close(gone)
-			_ = closed()
-		}()
+func (w *window) wait(ctx context.Context, closed func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop()
+	watching.Go(func() {
+		select {
+		case <-w.done:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	if closed == nil {
+		<-ctx.Done()
+		return nil
 	}
-	select {
-	case <-gone:
-	case <-w.done:
-	case <-ctx.Done():
-	}
+	_ = closed(ctx) // that ctx has ended is no failure
 	return nil
 }
 

@@ -20,17 +20,17 @@ type Window struct{ X, Y, Width, Height int }
 // ErrNoBrowser is returned where no window can be opened.
 var ErrNoBrowser = errors.New("no browser was found, or there is no display")
 
-// Launch opens a window on link: of a browser of the Chromium family without bars
+// launch opens a window on link: of a browser of the Chromium family without bars
 // and with a profile of its own in the folder state, else of the default browser.
 //
 // The link holds a token, and anybody on this computer can read the arguments of a
 // process, so the browser gets the name of a page in state, which only its user
 // can read, and which goes to the link.
 //
-// The returned function waits until the last window is closed; it is nil if that
-// cannot be known.
-func Launch(ctx context.Context, state, link string, at Window) (wait func() error, err error) {
-	if !hasDisplay() {
+// The channel is closed when the program that was started has ended, which may be
+// at once, for a browser that runs already takes over.
+func launch(ctx context.Context, state, link string, at Window) (ended <-chan struct{}, err error) {
+	if !HasDisplay() {
 		return nil, ErrNoBrowser
 	}
 	page := filepath.Join(state, "launch.html")
@@ -41,10 +41,16 @@ func Launch(ctx context.Context, state, link string, at Window) (wait func() err
 	if runtime.GOOS == "windows" {
 		file = (&url.URL{Scheme: "file", Path: "/" + filepath.ToSlash(page)}).String()
 	}
+	ctx = context.WithoutCancel(ctx) // the browser is the user's, not the request's
 	if program, ok := findChromium(); ok {
-		cmd := exec.CommandContext(context.WithoutCancel(ctx), program, browserArguments(state, file, at)...)
+		cmd := exec.CommandContext(ctx, program, browserArguments(state, file, at)...)
 		if err := cmd.Start(); err == nil {
-			return cmd.Wait, nil
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_ = cmd.Wait() // however it ended, it has
+			}()
+			return done, nil
 		}
 	}
 	program, arguments := defaultBrowser(file)
@@ -52,11 +58,12 @@ func Launch(ctx context.Context, state, link string, at Window) (wait func() err
 	if err != nil {
 		return nil, ErrNoBrowser
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, arguments...)
-	if err := cmd.Run(); err != nil {
+	if err := exec.CommandContext(ctx, path, arguments...).Run(); err != nil {
 		return nil, errors.Join(ErrNoBrowser, err)
 	}
-	return nil, nil
+	done := make(chan struct{})
+	close(done)
+	return done, nil
 }
 
 func browserArguments(state, file string, at Window) []string {
@@ -81,7 +88,8 @@ func launchPage(link string) []byte {
 		`<meta http-equiv="refresh" content="0;url=` + html.EscapeString(link) + `"><title>ChatE2E</title>` + "\n")
 }
 
-func hasDisplay() bool {
+// HasDisplay reports whether a window could be shown.
+func HasDisplay() bool {
 	switch runtime.GOOS {
 	case "windows", "darwin":
 		return true

@@ -15,38 +15,44 @@ import (
 )
 
 // A program that is started again finds the one that runs by a socket in the
-// folder of the window's files, and asks it for a link of its own.
+// folder of the window's files, and asks it for one more window.
 
 const controlPath = "/window"
 
 type controlRequest struct {
-	Lasting bool `json:"lasting"` // the link is for a person, who takes her time
+	// Open asks for a window; else the answer is a link, for a person who takes her
+	// time to open it.
+	Open bool `json:"open"`
 }
 
 type controlAnswer struct {
-	URL string `json:"url"`
+	URL string `json:"url"` // empty if a window was opened
 }
 
-// LaunchFor is how long a link is good that a browser opens at once.
-const LaunchFor = 2 * time.Minute
+// launchFor is how long a link is good that a browser opens at once.
+const launchFor = 2 * time.Minute
 
-// Control gives out links of the page at the given address; it is for the socket
-// that [localapi.Listen] opens in the folder of the window's files.
+// Control opens windows on the page at the given address, and gives out links of
+// it; it is for the socket that [localapi.Listen] opens in the folder of the
+// window's files. Where no window can be opened it gives a link.
 func (a *App) Control(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+controlPath, handle(func(_ *http.Request, in controlRequest) (controlAnswer, error) {
-		ends := time.Time{}
-		if !in.Lasting {
-			ends = time.Now().Add(LaunchFor)
+	mux.HandleFunc("POST "+controlPath, handle(func(r *http.Request, in controlRequest) (controlAnswer, error) {
+		if in.Open {
+			err := a.Open(r.Context(), at, Window{})
+			if !errors.Is(err, ErrNoBrowser) {
+				return controlAnswer{}, err
+			}
 		}
-		return controlAnswer{a.Link(at, ends)}, nil
+		return controlAnswer{a.Link(at)}, nil
 	}))
 	return mux
 }
 
-// Running asks the program whose window's files are in the folder state for a link;
-// ok is false if none runs.
-func Running(ctx context.Context, state string, lasting bool) (link string, ok bool, err error) {
+// Running asks the program whose window's files are in the folder state for one
+// more window, or for a link if open is false; ok is false if none runs. A link that
+// was not asked for means that no window could be opened.
+func Running(ctx context.Context, state string, open bool) (link string, ok bool, err error) {
 	conn, err := localapi.DialSocket(ctx, state)
 	if err != nil {
 		return "", false, nil // nobody listens
@@ -56,7 +62,7 @@ func Running(ctx context.Context, state string, lasting bool) (link string, ok b
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return localapi.DialSocket(ctx, state) },
 	}
 	defer transport.CloseIdleConnections()
-	body, err := json.Marshal(controlRequest{lasting})
+	body, err := json.Marshal(controlRequest{open})
 	if err != nil {
 		panic("webui: " + err.Error()) // our own type: cannot fail
 	}
@@ -72,8 +78,8 @@ func Running(ctx context.Context, state string, lasting bool) (link string, ok b
 	defer func() { _ = answer.Body.Close() }()
 	var out controlAnswer
 	err = json.NewDecoder(io.LimitReader(answer.Body, 4<<10)).Decode(&out)
-	if err == nil && out.URL == "" {
-		err = errors.New("no address")
+	if err == nil && (answer.StatusCode != http.StatusOK || out.URL == "" && !open) {
+		err = errors.New("no window")
 	}
 	if err != nil {
 		return "", true, &client.Error{Code: client.CodeProfileInUse, Message: "the window that is open does not answer", Err: err}

@@ -62,6 +62,11 @@ func (a *App) guard(host string, next, static http.Handler) http.Handler {
 	})
 }
 
+// sessionOf returns the session key of a request that was let through.
+func sessionOf(r *http.Request) string {
+	return strings.TrimPrefix(r.Header.Get("Authorization"), bearer)
+}
+
 type sessionKey struct {
 	Key string `json:"key"`
 }

@@ -21,10 +21,13 @@ type Preferences struct {
 	Inspector   bool   `json:"inspector"`    // shown beside the chat
 	ListWidth   int    `json:"list_width"`   // pixels
 	EmojiTone   int    `json:"emoji_tone"`   // 0, none, to 5
+	Notify      string `json:"notify"`       // what a notification shows: text, name, nothing; off for none
+	KeepRunning bool   `json:"keep_running"` // after the last window is closed
 }
 
 var defaultPreferences = Preferences{
 	Theme: "system", Language: "auto", TextSize: 100, EnterSends: true, ListWidth: 332,
+	Notify: notifyName,
 }
 
 func (p Preferences) valid() bool {
@@ -33,6 +36,7 @@ func (p Preferences) valid() bool {
 		p.TextSize >= 50 && p.TextSize <= 300 &&
 		p.LockMinutes >= 0 && p.LockMinutes <= 24*60 &&
 		p.ListWidth >= 100 && p.ListWidth <= 1000 &&
+		slices.Contains([]string{notifyText, notifyName, notifyNothing, notifyOff}, p.Notify) &&
 		p.EmojiTone >= 0 && p.EmojiTone <= 5
 }
 

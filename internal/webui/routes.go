@@ -20,6 +20,9 @@ const (
 	unlockPath      = localapi.Prefix + "app/unlock"
 	preferencesPath = localapi.Prefix + "app/preferences"
 	qrPath          = localapi.Prefix + "app/qr"
+	pagePath        = localapi.Prefix + "app/page"
+	focusPath       = localapi.Prefix + "app/focus"
+	eventsPath      = localapi.Prefix + "events"
 )
 
 // State is what the page needs to begin.
@@ -58,6 +61,10 @@ type unlockRequest struct {
 	Password string `json:"password"`
 }
 
+type focusRequest struct {
+	Focused bool `json:"focused"`
+}
+
 type qrRequest struct {
 	Text string `json:"text"`
 }
@@ -84,17 +91,37 @@ func (a *App) routes() http.Handler {
 		return localapi.Done{}, a.prefer(in)
 	}))
 	mux.HandleFunc("POST "+qrPath, handle(func(_ *http.Request, in qrRequest) (qrAnswer, error) { return code(in.Text) }))
+	mux.HandleFunc("POST "+focusPath, handle(func(r *http.Request, in focusRequest) (localapi.Done, error) {
+		a.pages.focus(sessionOf(r), in.Focused)
+		return localapi.Done{}, nil
+	}))
+	mux.HandleFunc("GET "+pagePath, a.page)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		switch h := a.engine(); {
 		case strings.HasPrefix(r.URL.Path, appPath+"/") || r.URL.Path == appPath:
 			localapi.Refuse(w, http.StatusNotFound, client.CodeUsage, "there is no such path and method")
 		case h == nil:
 			localapi.Fail(w, &client.Error{Code: client.CodeClosed, Message: "the profile is locked"})
+		case r.URL.Path == eventsPath:
+			defer a.pages.here(sessionOf(r))()
+			h.api.ServeHTTP(w, r)
 		default:
 			h.api.ServeHTTP(w, r)
 		}
 	})
 	return mux
+}
+
+// page is an answer that lasts while there is no engine: a page that is open keeps
+// it, or the stream of events, so that we know of it, and it of us.
+func (a *App) page(w http.ResponseWriter, r *http.Request) {
+	defer a.pages.here(sessionOf(r))()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Cache-Control", "no-store")
+	if http.NewResponseController(w).Flush() != nil {
+		return
+	}
+	<-r.Context().Done()
 }
 
 // handle makes a handler of a function from a request's body to an answer.

@@ -32,6 +32,9 @@ type Config struct {
 
 	Log    *slog.Logger // nil: nothing is logged
 	Engine client.Config
+
+	// Notify replaces the desktop's notifications; nil means those.
+	Notify func(context.Context, Notice) error
 }
 
 // App is a window's other half: it serves the page and, while the profile is
@@ -41,6 +44,8 @@ type App struct {
 	log      *slog.Logger
 	tokens   keyring
 	sessions keyring
+	pages    *pages
+	notify   func(context.Context, Notice) error
 
 	opening chan struct{} // holds one value while nobody opens the engine
 	opened  chan *hosted  // an engine for Run to run
@@ -65,7 +70,13 @@ func (h *hosted) lock() { h.once.Do(func() { close(h.stop) }) }
 
 // New returns an App. It reads the window's preferences, if there are any.
 func New(cfg Config) *App {
-	a := &App{cfg: cfg, log: cfg.Log, opening: make(chan struct{}, 1), opened: make(chan *hosted)}
+	a := &App{
+		cfg: cfg, log: cfg.Log, notify: cfg.Notify, pages: newPages(),
+		opening: make(chan struct{}, 1), opened: make(chan *hosted),
+	}
+	if a.notify == nil {
+		a.notify = (&desktop{}).notify
+	}
 	a.opening <- struct{}{}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -88,10 +99,43 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // Link returns the address of the page at the listener's address with a token that
-// opens it once. It is a secret: never an argument of a program. ends is when it
-// expires; the zero time is never.
-func (a *App) Link(at net.Addr, ends time.Time) string {
+// opens it once. It is a secret: never an argument of a program.
+func (a *App) Link(at net.Addr) string { return a.link(at, time.Time{}) }
+
+// link returns one that is good until ends; the zero time is never.
+func (a *App) link(at net.Addr, ends time.Time) string {
 	return "http://" + at.String() + "/#t=" + a.tokens.add(ends)
+}
+
+// Open opens a window on the page at the listener's address. It returns
+// [ErrNoBrowser] where that cannot be done. [App.Closed] tells when it is gone.
+func (a *App) Open(ctx context.Context, at net.Addr, place Window) error {
+	ended, err := launch(ctx, a.cfg.State, a.link(at, time.Now().Add(launchFor)), place)
+	if err != nil {
+		return err
+	}
+	a.pages.opening(ended)
+	return nil
+}
+
+// Closed waits until the last page has gone, unless the preferences say to keep
+// running: until nobody has had the page open for a few seconds, and no browser is
+// about to open it. It returns nil then, and ctx's error when that ends first.
+func (a *App) Closed(ctx context.Context) error {
+	for {
+		if err := a.pages.wait(ctx); err != nil {
+			return err
+		}
+		a.mu.Lock()
+		keep := a.prefs.KeepRunning
+		a.mu.Unlock()
+		if !keep {
+			return nil
+		}
+		if err := a.pages.next(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // Run serves the page on l until ctx ends. It closes l, and the engine.
@@ -136,7 +180,7 @@ func (a *App) hostOne(ctx context.Context, h *hosted) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	h.api = localapi.New(h.engine, localapi.Config{Log: a.log, Stop: h.lock})
-	socket, err := localapi.Listen(a.cfg.Dir)
+	socket, err := localapi.Listen(ctx, a.cfg.Dir)
 	if err != nil {
 		close(h.taken)
 		return errors.Join(fmt.Errorf("opening the socket: %w", err), h.engine.Close())
@@ -154,6 +198,7 @@ func (a *App) hostOne(ctx context.Context, h *hosted) error {
 	})
 	running.Go(func() { _ = h.engine.Flush(ctx) }) // a message that cannot leave stays queued
 	running.Go(func() { serving = localapi.Serve(ctx, socket, h.api) })
+	running.Go(func() { a.tell(ctx, h.engine) })
 	select {
 	case <-h.stop:
 	case <-ctx.Done():
