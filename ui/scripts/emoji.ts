@@ -13,6 +13,14 @@ interface Entry {
 
 const require = createRequire(import.meta.url);
 
+// Newer ones are boxes on most computers.
+const newest = 15;
+
+function recent(): Set<string> {
+  const all = JSON.parse(readFileSync(require.resolve('emojibase-data/en/data.json'), 'utf8')) as { emoji: string; version: number }[];
+  return new Set(all.filter((entry) => entry.version > newest).map((entry) => entry.emoji));
+}
+
 function read(language: string): Entry[] {
   return JSON.parse(readFileSync(require.resolve(`emojibase-data/${language}/compact.json`), 'utf8')) as Entry[];
 }
@@ -25,8 +33,9 @@ function read(language: string): Entry[] {
 export function emoji(): Plugin {
   const build = (): string => {
     const chinese = new Map(read('zh').map((entry) => [entry.unicode, entry]));
+    const tooNew = recent();
     const rows = read('en')
-      .filter((entry) => entry.group !== undefined && entry.group !== 2) // 2: parts of others
+      .filter((entry) => entry.group !== undefined && entry.group !== 2 && !tooNew.has(entry.unicode)) // 2: parts of others
       .sort((a, b) => (a.order ?? 0) - (b.order ?? 0))
       .map((entry) => {
         const zh = chinese.get(entry.unicode);

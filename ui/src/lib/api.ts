@@ -16,7 +16,7 @@ export class ApiError extends Error {
 
 let key = '';
 
-async function request(method: string, path: string, body?: unknown, bearer = key): Promise<Response> {
+async function request(method: string, path: string, body?: unknown, bearer = key, signal?: AbortSignal): Promise<Response> {
   let response: Response;
   const headers: Record<string, string> = { Authorization: `Bearer ${bearer}` };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -28,6 +28,7 @@ async function request(method: string, path: string, body?: unknown, bearer = ke
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
+      signal: signal ?? null,
     });
   } catch {
     throw new ApiError('gone', 'the program does not answer');
@@ -89,4 +90,21 @@ export async function events(): Promise<AsyncGenerator<Event>> {
       return; // the connection broke: whoever reads asks what has become of the program
     }
   })();
+}
+
+/**
+ * Keeps an answer open for as long as the program runs, which so knows of this
+ * page; `ended` is kept when the program has ended.
+ */
+export async function stay(): Promise<{ ended: Promise<void>; stop: () => void }> {
+  const control = new AbortController();
+  const response = await request('GET', 'app/page', undefined, key, control.signal);
+  const ended = (async () => {
+    try {
+      for await (const line of lines(response)) void line;
+    } catch {
+      return; // the connection broke
+    }
+  })();
+  return { ended, stop: () => control.abort() };
 }

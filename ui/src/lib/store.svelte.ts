@@ -1,5 +1,5 @@
 import { tick } from 'svelte';
-import { ApiError, begin, events, get, post } from './api';
+import { ApiError, begin, events, get, post, stay } from './api';
 import type {
   Chat,
   Chats,
@@ -29,6 +29,8 @@ export interface Preferences {
   inspector: boolean;
   list_width: number;
   emoji_tone: number;
+  notify: 'text' | 'name' | 'nothing' | 'off';
+  keep_running: boolean;
 }
 
 /** What the program says of the profile before it is unlocked. */
@@ -85,6 +87,8 @@ const defaults: Preferences = {
   inspector: false,
   list_width: 332,
   emoji_tone: 0,
+  notify: 'name',
+  keep_running: false,
 };
 
 class App {
@@ -136,6 +140,7 @@ class App {
   #settleTimer: ReturnType<typeof setTimeout> | undefined;
   #saveTimer: ReturnType<typeof setTimeout> | undefined;
   #stream = 0;
+  #stop = (): void => undefined;
 
   /** Takes the session key and finds out what the profile needs. */
   async start(): Promise<void> {
@@ -153,9 +158,28 @@ class App {
     this.info = info;
     this.preferences = { ...defaults, ...info.preferences };
     i18n.language = this.preferences.language;
-    if (info.state === 'none') this.phase = 'welcome';
-    else if (info.state === 'locked') this.phase = 'unlock';
-    else await this.open();
+    if (info.state === 'open') return this.open();
+    this.phase = info.state === 'none' ? 'welcome' : 'unlock';
+    const mine = ++this.#stream;
+    void stay().then(
+      ({ ended, stop }) => {
+        this.#stop = stop;
+        void this.stay(ended, mine);
+      },
+      (error: unknown) => this.fail(error),
+    );
+  }
+
+  /** Notices that the program has ended while there is no stream of events. */
+  private async stay(ended: Promise<void>, mine: number): Promise<void> {
+    await ended;
+    if (mine === this.#stream) this.fail(new ApiError('gone', ''));
+  }
+
+  /** Tells the program whether somebody looks at this page: then it notifies of nothing. */
+  looking(): void {
+    if (this.phase !== 'open') return;
+    void post('app/focus', { focused: document.hasFocus() && !document.hidden }).catch(() => undefined);
   }
 
   /** Turns an error that is not about one action into what the window shows. */
@@ -185,6 +209,7 @@ class App {
   async open(): Promise<void> {
     const stream = await events();
     const mine = ++this.#stream;
+    this.#stop(); // one stream is enough
     const [self, status, settings] = await Promise.all([
       get<Self>('self'),
       get<Status>('status'),
@@ -198,6 +223,7 @@ class App {
     this.panel = this.preferences.inspector && innerWidth >= 1180 ? 'inspector' : 'none';
     await this.loadList();
     this.phase = 'open';
+    this.looking();
     void this.follow(stream, mine);
   }
 
