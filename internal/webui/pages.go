@@ -9,6 +9,8 @@ import (
 // pages counts who has the page open. A page keeps one answer streaming for as
 // long as it lives, so that we learn of its end however it comes.
 type pages struct {
+	patience time.Duration // how long no page must be open until the last one counts as closed
+
 	mu      sync.Mutex
 	open    map[*page]struct{} // guarded by mu
 	started int                // programs that are opening one; guarded by mu
@@ -20,12 +22,12 @@ type page struct {
 	focused bool
 }
 
-// patience is how long no page must be open until the last one counts as closed: a
-// page changes its stream, and a browser that runs already takes time to open one.
-const patience = 5 * time.Second
+// closingFor is long enough for a page to change its stream, and for a browser that
+// runs already to open one.
+const closingFor = 5 * time.Second
 
 func newPages() *pages {
-	return &pages{open: map[*page]struct{}{}, changed: make(chan struct{})}
+	return &pages{patience: closingFor, open: map[*page]struct{}{}, changed: make(chan struct{})}
 }
 
 // change runs do and tells those who wait.
@@ -82,13 +84,13 @@ func (p *pages) state() (some bool, changed <-chan struct{}) {
 	return len(p.open)+p.started > 0, p.changed
 }
 
-// wait returns when there has been no page for [patience].
+// wait returns when there has been no page for a while.
 func (p *pages) wait(ctx context.Context) error {
 	for {
 		some, changed := p.state()
 		var over <-chan time.Time
 		if !some {
-			over = time.After(patience)
+			over = time.After(p.patience)
 		}
 		select {
 		case <-changed:
