@@ -1,162 +1,45 @@
 // Takes pictures of every screen: real programs, a real relay, a headless browser.
 //
-//   node test/screenshots.mjs [FOLDER] [WORD…]
-//
-// With words only the pictures whose name contains one of them are taken.
+//   node test/screenshots.mjs FOLDER [VARIANT…]    all of en|zh-light|dark-WIDTH
+//   node test/screenshots.mjs --readme FOLDER      those of the README
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { tell } from './story.mjs';
-import { password, World } from './world.mjs';
+import { tour } from './tour.mjs';
+import { World } from './world.mjs';
 
-const [folder = 'shots', ...words] = process.argv.slice(2);
+const readme = process.argv[2] === '--readme';
+const [folder = 'shots', ...words] = process.argv.slice(readme ? 3 : 2);
 mkdirSync(folder, { recursive: true });
-
-const sizes = [
-  [1440, 900],
-  [1000, 760],
-  [700, 760],
-  [420, 900],
-];
+const heights = { 1440: 900, 1000: 760, 700: 760, 420: 900 };
+const variants = ['en', 'zh'].flatMap((language) =>
+  ['light', 'dark'].flatMap((theme) =>
+    Object.entries(heights).map(([width, height]) => ({
+      name: `${language}-${theme}-${width}`, language, dark: theme === 'dark', width: Number(width), height,
+    })),
+  ),
+); // prettier-ignore
 
 const world = await World.open();
 try {
   await world.startRelay();
   const people = await tell(world);
-  const variants = ['en', 'zh'].flatMap((language) =>
-    [false, true].flatMap((dark) => sizes.map(([width, height]) => ({ language, dark, width, height }))),
-  );
-  for (const variant of variants) await shoot(people, variant);
+  if (readme) {
+    const wanted = { 'en-light-1440': { chat: 'light', inspector: 'inspector' }, 'zh-dark-1440': { chat: 'dark' } };
+    for (const variant of variants) {
+      const names = wanted[variant.name];
+      if (!names) continue;
+      await tour(world, people, variant, async (name, page) => {
+        if (names[name]) await page.screenshot({ path: join(folder, `${names[name]}.png`) });
+      }, { gates: false }); // prettier-ignore
+    }
+  } else {
+    for (const variant of variants) {
+      if (words.length > 0 && !words.includes(variant.name)) continue;
+      await tour(world, people, variant, (name, page) => page.screenshot({ path: join(folder, `${name}-${variant.name}.png`) }));
+      process.stdout.write(`${variant.name}\n`);
+    }
+  }
 } finally {
   await world.close();
-}
-
-async function shoot(people, { language, dark, width, height }) {
-  const suffix = `${language}-${dark ? 'dark' : 'light'}-${width}`;
-  const wanted = (name) => words.length === 0 || words.some((word) => `${name}-${suffix}`.includes(word));
-  if (words.some((word) => /(light|dark)-\d+$/.test(word)) && !words.some((word) => word.endsWith(suffix))) return;
-  const options = { width, height, dark, locale: language === 'zh' ? 'zh-CN' : 'en-GB' };
-  const { jonas } = people;
-  await jonas.command('settings', 'language', language);
-  const picture = async (page, name) => {
-    if (!wanted(name)) return;
-    await page.evaluate(() => document.fonts.ready);
-    await page.waitForTimeout(150); // rows are measured, then shown
-    await page.screenshot({ path: join(folder, `${name}-${suffix}.png`) });
-    process.stdout.write(`${name}-${suffix}\n`);
-  };
-  let page = await jonas.page({ ...options, link: await jonas.newLink() });
-  const take = (name) => picture(page, name);
-  const key = (name) => page.keyboard.press(name);
-  const row = (person) => page.locator(`.list button.row[title="${person.self.display_name}"]`).first();
-  const back = async () => width < 560 && page.locator('.back').click();
-
-  await page.waitForSelector('.list .row');
-  await take('list');
-  await row(people.lin_xiaoyu).click();
-  await page.waitForSelector('.m');
-  await page.locator('[data-composer]').fill('算上我们一家 😄 I’ll book the cabin');
-  await take('chat');
-  await key('Control+Shift+I');
-  await page.waitForSelector('.insp .ev');
-  await take('inspector');
-  await page.locator('.ev .line').nth(1).click();
-  await take('inspector-step');
-  await key('Control+Shift+I');
-  await page.locator('.chat > header button').last().click();
-  await take('menu');
-  await key('Escape');
-  await page.locator('.who .name').click();
-  await page.waitForSelector('.details .kv');
-  await take('details');
-  await page.locator('.details header .ib').click();
-  await key('Control+Shift+V');
-  await page.waitForSelector('.qr path[d^=M]');
-  await take('safety-verified');
-  await key('Escape');
-  await key('Control+k');
-  await page.locator('.query input').fill('re');
-  await page.waitForSelector('.hits li:has-text("ridge"), .hits .av');
-  await page.waitForTimeout(250);
-  await take('palette');
-  await key('Escape');
-  await key('Alt+n');
-  await page.waitForSelector('.qr path[d^=M]');
-  await take('new');
-  await key('Escape');
-  await key('Control+,');
-  for (const tab of ['account', 'privacy', 'appearance', 'chats', 'language', 'about']) {
-    await page.locator(`#tab-${tab}`).click();
-    await take(`settings-${tab}`);
-  }
-  await key('Escape');
-  await key('Control+/');
-  await take('shortcuts');
-  await key('Escape');
-  await page.locator('[data-composer]').focus();
-  await key('Control+e');
-  await page.waitForSelector('.emoji .grid button');
-  await take('emoji');
-  await key('Escape');
-  await key('Control+f');
-  await page.locator('.find input').fill('the');
-  await page.waitForFunction(() => document.querySelector('.find span')?.textContent !== '');
-  await take('find');
-  await key('Escape');
-  await back();
-  await row({ self: { display_name: 'Bоb Andersson' } }).click();
-  await page.waitForSelector('.banner');
-  await take('request');
-  await back();
-  await row(people.alice).click();
-  await page.waitForSelector('.banner.amber');
-  await take('keychange');
-  await key('Control+Shift+V');
-  await page.waitForSelector('.qr path[d^=M]');
-  await take('safety-changed');
-  await key('Escape');
-  await back();
-  await row(people.chenjia).click();
-  await key('Control+Shift+V');
-  await page.waitForSelector('.qr path[d^=M]');
-  await take('safety');
-  await key('Escape');
-  await back();
-  if (width > 820) {
-    await page.locator('.rail button').nth(2).click();
-    await take('contacts');
-  }
-  await page.context().close();
-  if (!wanted('unlock') && !wanted('welcome')) return;
-
-  await jonas.command('lock');
-  page = await jonas.page({ ...options, link: await jonas.newLink() });
-  await page.waitForSelector('input[type=password]');
-  await take('unlock');
-  await page.locator('input').fill('wrong');
-  await key('Enter');
-  await page.waitForSelector('.field.bad');
-  await take('unlock-wrong');
-  await page.locator('input').fill(password);
-  await key('Enter');
-  await page.waitForSelector('.list .row');
-  await page.context().close();
-
-  const fresh = world.person(`new-${suffix}`);
-  await fresh.startApp();
-  page = await fresh.page(options);
-  await page.waitForSelector('#w-user');
-  await take('welcome');
-  await page.locator('#w-user').fill('fresh_' + Math.random().toString(36).slice(2, 8));
-  await page.locator('#w-name').fill('Jonas Berg');
-  for (const input of await page.locator('input[type=password]').all()) await input.fill(password);
-  await take('welcome-filled');
-  await key('Enter');
-  await page.waitForSelector('.steps');
-  await take('creating');
-  await page.waitForSelector('.list, .hintpane');
-  await take('empty');
-  await fresh.stopApp();
-  await page.waitForSelector('.gate [role=alert]');
-  await take('stopped');
-  await page.context().close();
 }
