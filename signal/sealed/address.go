@@ -42,7 +42,7 @@ func (a Address) Validate() error {
 
 // append appends the one encoding of a: length, name, device number.
 func (a Address) append(b []byte) []byte {
-	b = append(b, byte(len(a.Name))) // at most MaxNameSize, see Validate
+	b = append(b, byte(len(a.Name))) //nolint:gosec // at most MaxNameSize, see Validate
 	b = append(b, a.Name...)
 	return binary.BigEndian.AppendUint32(b, a.Device)
 }

@@ -60,7 +60,7 @@ func ParseSender(b []byte) (*Sender, error) {
 // the clear and must be stored encrypted.
 func (r *Receiver) Append(b []byte) []byte {
 	b = appendStart(b, r.suite, r.group, r.sender)
-	b = append(b, byte(len(r.chains))) // at most maxChains
+	b = append(b, byte(len(r.chains))) //nolint:gosec // at most maxChains
 	for _, c := range r.chains {
 		b = binary.BigEndian.AppendUint32(b, c.id)
 		b = append(b, c.signing[:]...)

@@ -224,7 +224,7 @@ func TestDroppedSessionsAreWiped(t *testing.T) {
 // they cost is told in the time of 25,000 steps of the post-quantum ratchet.
 func TestForgedGapsInBothRatchets(t *testing.T) {
 	eachTriple(t, func(t *testing.T, suite pqxdh.Suite) {
-		_, bob, last := crowded(t, suite)
+		bob, last := crowded(t, suite)
 		unknown := curve.GenerateKey().PublicKey()
 		reply := last
 		reply.kind, reply.bytes = session.TypeMessage, session.Inner(suite, last.bytes)
