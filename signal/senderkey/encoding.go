@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
@@ -16,16 +17,16 @@ var ErrEncoding = errors.New("senderkey: not an encoded sender or receiver")
 
 const encodingVersion = 1
 
-func appendStart(b []byte, suite Suite, group GroupID, sender Address) []byte {
+func appendStart(b []byte, suite Suite, group GroupID, sender signal.Address) []byte {
 	b = append(b, encodingVersion, byte(suite))
 	b = append(b, group[:]...)
-	return sender.append(b)
+	return sender.Append(b)
 }
 
-func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *Address) bool {
+func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *signal.Address) bool {
 	var version uint8
 	return in.ReadUint8(&version) && version == encodingVersion &&
-		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.read(in)
+		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.Read(in)
 }
 
 // Append appends the encoded sender to b, version byte first. It holds private
