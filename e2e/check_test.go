@@ -46,10 +46,19 @@ func (w *world) look(p *person) {
 			continue
 		}
 		if p.printed[item.ID] {
-			w.fault("P1: %s was given %q twice", p.name, item.Text)
+			w.fault("P1: %s was given %.20q twice", p.name, item.Text)
 		}
 		p.printed[item.ID] = true
 	}
+}
+
+// brief cuts texts down to their numbers.
+func brief(texts []string) []string {
+	var numbers []string
+	for _, text := range texts {
+		numbers = append(numbers, strings.Fields(text)[1])
+	}
+	return numbers
 }
 
 // exchanged reports whether there must be a conversation.
@@ -64,11 +73,11 @@ func (w *world) checkOwn(p, other *person, items []client.Item) {
 		}
 		got = append(got, item.Text)
 		if item.State != client.StateQueued && item.State != client.StateSent {
-			w.fault("P2: %q of %s is %s", item.Text, p.name, item.State)
+			w.fault("P2: %.20q of %s is %s", item.Text, p.name, item.State)
 		}
 	}
 	if want := w.accepted[[2]*person{p, other}]; !slices.Equal(got, want) {
-		w.fault("P2: %s has accepted %q for %s, and keeps %q", p.name, want, other.name, got)
+		w.fault("P2: %s has accepted %q for %s, and keeps %q", p.name, brief(want), other.name, brief(got))
 	}
 }
 
@@ -99,7 +108,7 @@ func (w *world) checkOnce(p, other *person, items []client.Item) {
 	texts, ids := map[string]bool{}, map[string]bool{}
 	for _, item := range items {
 		if ids[item.ID] || item.Kind == client.KindText && texts[item.Text] {
-			w.fault("P1: %s sees %q twice", p.name, item.Text)
+			w.fault("P1: %s sees %.20q twice", p.name, item.Text)
 		}
 		ids[item.ID] = true
 		if item.Kind == client.KindText {
@@ -157,7 +166,7 @@ func (w *world) finish() {
 		}
 		for _, item := range arrived {
 			if !p.printed[item.ID] {
-				w.fault("P5: %s was never given %q", p.name, item.Text)
+				w.fault("P5: %s was never given %.20q", p.name, item.Text)
 			}
 		}
 	}
@@ -191,7 +200,7 @@ func (w *world) finishPair(p, other *person) {
 		case item.Direction == client.DirectionOut:
 			ciphertexts++
 			if item.State != client.StateSent {
-				w.fault("P5: %q of %s is %s in the end", item.Text, p.name, item.State)
+				w.fault("P5: %.20q of %s is %s in the end", item.Text, p.name, item.State)
 			}
 		case item.Kind == client.KindText:
 			got = append(got, item.Text)
@@ -205,7 +214,7 @@ func (w *world) finishPair(p, other *person) {
 		}
 	}
 	if !slices.Equal(got, wanted) {
-		w.fault("P5: %s sees of %s:\n%s\naccepted was:\n%s", p.name, other.name, strings.Join(got, "\n"), strings.Join(wanted, "\n"))
+		w.fault("P5: %s sees of %s: %q, and accepted was %q", p.name, other.name, brief(got), brief(wanted))
 	}
 	w.tape.mu.Lock()
 	recorded := w.tape.count[[2]string{p.name, other.name}]

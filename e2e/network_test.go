@@ -286,7 +286,8 @@ func (e *end) pass(p part) error {
 	n, breaks := e.link.spend(len(p.b))
 	if n > 0 {
 		at := time.Now().Add(e.link.delay())
-		if err := e.out.put(p.b[:n], at, p.inOrder); err != nil {
+		torn := n < len(p.b) // and so nothing may come behind it
+		if err := e.out.put(p.b[:n], at, p.inOrder || torn); err != nil {
 			return err
 		}
 	}

@@ -121,6 +121,9 @@ func (w *world) settle() {
 
 // revive kills the process that has stalled, and starts it again.
 func (w *world) revive(dying *process) {
+	if dying.isGone() {
+		return // it was stopped at the same moment
+	}
 	if w.relay.process == dying {
 		w.did("the relay dies at work")
 		w.relay.kill()
