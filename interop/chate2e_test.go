@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/interop"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -20,14 +21,14 @@ import (
 type device struct {
 	identity pqxdh.Identity
 	keys     *pqxdh.Keys
-	them     pqxdh.Address
+	them     signal.Address
 	now      time.Time
 }
 
 func newDevice(name, peer string, oneTime int) (device, error) {
 	d := device{
-		identity: pqxdh.Identity{Address: pqxdh.Address{Name: name, Device: 1}, Key: curve.GenerateKey()},
-		them:     pqxdh.Address{Name: peer, Device: 1},
+		identity: pqxdh.Identity{Address: signal.Address{Name: name, Device: 1}, Key: curve.GenerateKey()},
+		them:     signal.Address{Name: peer, Device: 1},
 		now:      time.Now(),
 	}
 	var err error

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
@@ -16,16 +17,16 @@ var ErrEncoding = errors.New("senderkey: not an encoded sender or receiver")
 
 const encodingVersion = 1
 
-func appendStart(b []byte, suite Suite, group GroupID, sender Address) []byte {
+func appendStart(b []byte, suite Suite, group GroupID, sender signal.Address) []byte {
 	b = append(b, encodingVersion, byte(suite))
 	b = append(b, group[:]...)
-	return sender.append(b)
+	return sender.Append(b)
 }
 
-func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *Address) bool {
+func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *signal.Address) bool {
 	var version uint8
 	return in.ReadUint8(&version) && version == encodingVersion &&
-		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.read(in)
+		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.Read(in)
 }
 
 // Append appends the encoded sender to b, version byte first. It holds private
@@ -60,7 +61,7 @@ func ParseSender(b []byte) (*Sender, error) {
 // the clear and must be stored encrypted.
 func (r *Receiver) Append(b []byte) []byte {
 	b = appendStart(b, r.suite, r.group, r.sender)
-	b = append(b, byte(len(r.chains))) // at most maxChains
+	b = append(b, byte(len(r.chains))) //nolint:gosec // at most maxChains
 	for _, c := range r.chains {
 		b = binary.BigEndian.AppendUint32(b, c.id)
 		b = append(b, c.signing[:]...)

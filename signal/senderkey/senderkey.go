@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 )
@@ -20,7 +21,7 @@ const (
 type Sender struct {
 	suite     Suite
 	group     GroupID
-	sender    Address
+	sender    signal.Address
 	chainID   uint32
 	iteration uint32
 	chain     secret.Key
@@ -28,8 +29,8 @@ type Sender struct {
 }
 
 // NewSender makes a new chain for our device, whose address is bound to every
-// message in chate2e/v1. It returns [ErrSuite] or [ErrAddress].
-func NewSender(suite Suite, group GroupID, sender Address) (*Sender, error) {
+// message in chate2e/v1. It returns [ErrSuite] or [signal.ErrAddress].
+func NewSender(suite Suite, group GroupID, sender signal.Address) (*Sender, error) {
 	if err := check(suite, sender); err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func NewSender(suite Suite, group GroupID, sender Address) (*Sender, error) {
 	}, nil
 }
 
-func check(suite Suite, sender Address) error {
+func check(suite Suite, sender signal.Address) error {
 	if suite.codec() == nil {
 		return ErrSuite
 	}
@@ -87,7 +88,7 @@ func (s *Sender) Encrypt(plaintext []byte) ([]byte, error) {
 type Receiver struct {
 	suite  Suite
 	group  GroupID
-	sender Address
+	sender signal.Address
 	chains []*chain // newest first
 }
 
@@ -105,8 +106,8 @@ type skippedKey struct {
 }
 
 // NewReceiver returns a receiver that knows no chain yet. It returns [ErrSuite]
-// or [ErrAddress].
-func NewReceiver(suite Suite, group GroupID, sender Address) (*Receiver, error) {
+// or [signal.ErrAddress].
+func NewReceiver(suite Suite, group GroupID, sender signal.Address) (*Receiver, error) {
 	if err := check(suite, sender); err != nil {
 		return nil, err
 	}
@@ -175,7 +176,7 @@ func (r *Receiver) Decrypt(m *Message) ([]byte, error) {
 	return c.openNext(codec, r.sender, m)
 }
 
-func (c *chain) openSkipped(codec codec, sender Address, m *Message) ([]byte, error) {
+func (c *chain) openSkipped(codec codec, sender signal.Address, m *Message) ([]byte, error) {
 	if c.skipped.IsZero() {
 		return nil, ErrDuplicate
 	}
@@ -204,7 +205,7 @@ func (c *chain) openSkipped(codec codec, sender Address, m *Message) ([]byte, er
 	return plaintext, nil
 }
 
-func (c *chain) openNext(codec codec, sender Address, m *Message) ([]byte, error) {
+func (c *chain) openNext(codec codec, sender signal.Address, m *Message) ([]byte, error) {
 	if m.iteration-c.next > maxForward || m.iteration == math.MaxUint32 {
 		return nil, ErrDecrypt
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"slices"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -130,6 +131,6 @@ func WithPQ(m *Message, pq []byte) []byte {
 
 // ServiceAddresses is how the official library encodes sender and receiver, nil if
 // it would not.
-func ServiceAddresses(sender, receiver pqxdh.Address) []byte {
+func ServiceAddresses(sender, receiver signal.Address) []byte {
 	return libsignalAddresses(sender, receiver)
 }
