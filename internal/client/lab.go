@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -91,7 +92,7 @@ type labEnvelope struct {
 func NewLab(now time.Time) (*Lab, error) {
 	l := &Lab{}
 	for i, name := range []string{"Alice", "Bob"} {
-		identity := &pqxdh.Identity{Address: pqxdh.Address{Name: name, Device: 1}, Key: curve.GenerateKey()}
+		identity := &pqxdh.Identity{Address: signal.Address{Name: name, Device: 1}, Key: curve.GenerateKey()}
 		keys, err := pqxdh.NewKeys(identity, 2, now)
 		if err != nil {
 			return nil, fail(CodeInternal, err, "the lab could not be set up")
