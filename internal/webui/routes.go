@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"rsc.io/qr"
 
@@ -21,6 +22,10 @@ const (
 	preferencesPath = localapi.Prefix + "app/preferences"
 	qrPath          = localapi.Prefix + "app/qr"
 	pagePath        = localapi.Prefix + "app/page"
+	labPath         = localapi.Prefix + "app/lab"
+	labSendPath     = localapi.Prefix + "app/lab/send"
+	labEnvelopePath = localapi.Prefix + "app/lab/envelope"
+	labResetPath    = localapi.Prefix + "app/lab/reset"
 	focusPath       = localapi.Prefix + "app/focus"
 	eventsPath      = localapi.Prefix + "events"
 )
@@ -96,6 +101,23 @@ func (a *App) routes() http.Handler {
 		return localapi.Done{}, nil
 	}))
 	mux.HandleFunc("GET "+pagePath, a.page)
+	mux.HandleFunc("GET "+labPath, func(w http.ResponseWriter, _ *http.Request) {
+		lab, err := a.laboratory(false)
+		if err != nil {
+			localapi.Fail(w, err)
+			return
+		}
+		localapi.Answer(w, lab.State())
+	})
+	mux.HandleFunc("POST "+labSendPath, handle(func(_ *http.Request, in labSend) (client.LabState, error) {
+		return a.inLab(false, func(l *client.Lab) error { return l.Send(in.From, in.Text, time.Now()) })
+	}))
+	mux.HandleFunc("POST "+labEnvelopePath, handle(func(_ *http.Request, in labVerb) (client.LabState, error) {
+		return a.inLab(false, func(l *client.Lab) error { return in.do(l) })
+	}))
+	mux.HandleFunc("POST "+labResetPath, handle(func(_ *http.Request, _ localapi.Done) (client.LabState, error) {
+		return a.inLab(true, func(*client.Lab) error { return nil })
+	}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		switch h := a.engine(); {
 		case strings.HasPrefix(r.URL.Path, appPath+"/") || r.URL.Path == appPath:

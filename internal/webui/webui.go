@@ -54,6 +54,7 @@ type App struct {
 	current *hosted     // guarded by mu; nil: locked
 	last    client.Self // guarded by mu; of the engine that was open last
 	prefs   Preferences // guarded by mu
+	lab     *client.Lab // guarded by mu; nil: nobody has looked at it
 }
 
 // hosted is an engine that runs.

@@ -542,3 +542,33 @@ func TestNotices(t *testing.T) {
 		t.Errorf("a long text: %+v", got)
 	}
 }
+
+// The lab is there without a profile, and begins anew when asked.
+func TestLab(t *testing.T) {
+	p := open(t, newApp(t, webui.Config{}))
+	var s client.LabState
+	p.call(http.MethodGet, "app/lab", nil, &s)
+	if len(s.Parties) != 2 || len(s.Wire) != 0 {
+		t.Fatalf("at first: %+v", s)
+	}
+	p.post("app/lab/send", map[string]string{"from": "Alice", "text": "hello"}, &s)
+	p.post("app/lab/envelope", map[string]any{"verb": "flip", "number": 1}, &s)
+	p.post("app/lab/envelope", map[string]any{"verb": "deliver", "number": 1}, &s)
+	if s.Wire[0].State != client.LabRefused || len(s.Parties[1].Read) != 0 {
+		t.Errorf("a changed envelope: %+v", s)
+	}
+	p.post("app/lab/envelope", map[string]any{"verb": "flip", "number": 1}, &s)
+	p.post("app/lab/envelope", map[string]any{"verb": "deliver", "number": 1}, &s)
+	if len(s.Parties[1].Read) != 1 || s.Parties[1].Read[0].Text != "hello" {
+		t.Errorf("the right envelope: %+v", s)
+	}
+	for _, body := range []map[string]any{{"verb": "drop", "number": 1}, {"verb": "deliver", "number": 2}, {"verb": "eat", "number": 1}} {
+		if status, code := p.refused("app/lab/envelope", body); status < 400 || code != client.CodeUsage {
+			t.Errorf("%v: %d %s", body, status, code)
+		}
+	}
+	p.post("app/lab/reset", struct{}{}, &s)
+	if len(s.Wire) != 0 {
+		t.Errorf("anew: %+v", s)
+	}
+}

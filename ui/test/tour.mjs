@@ -94,6 +94,25 @@ export async function tour(world, people, { language, dark, width, height }, vis
     await page.locator('.rail button').nth(2).click();
     await take('contacts');
   }
+  await page.locator(width > 820 ? '.rail button' : '.menu:visible').nth(width > 820 ? 3 : 0).click();
+  if (width <= 820) await page.locator('.pop button').nth(4).click();
+  await page.waitForSelector('.lab .say');
+  await page.locator('.lab .btn.small').first().click(); // begin anew
+  await page.waitForSelector('.wire .nothing');
+  const say = (party) => page.locator(`.p${party} .send`).click();
+  const envelope = (n, button) => page.locator('.wire li', { hasText: `#${n}` }).locator('button').nth(button).click();
+  for (const party of [0, 0, 0]) await say(party);
+  await page.waitForSelector('.wire li:nth-child(3)');
+  await envelope(3, 0);
+  await page.waitForSelector('.wire .opened');
+  await envelope(2, 1);
+  await page.waitForSelector('.wire .dropped');
+  await envelope(1, 2);
+  await envelope(1, 0);
+  await page.waitForSelector('.wire .refused');
+  await say(1);
+  await page.waitForSelector('.wire li:nth-child(4)');
+  await take('lab');
   await page.context().close();
   if (!gates) return;
 

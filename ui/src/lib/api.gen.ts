@@ -37,6 +37,8 @@ export interface ContactStatus {
   missing: number;
   epoch: number;
   ratchet_steps: number;
+  pq_ratchet: PQRatchet | null;
+  completed_at: string | null;
   reason: string;
 }
 
@@ -104,6 +106,16 @@ export interface Items {
   items: Item[];
 }
 
+export interface PQRatchet {
+  epoch: number;
+  phase: string;
+  completed: number;
+  sending: number;
+  sent: number;
+  held: number;
+  needed: number;
+}
+
 export interface PasswordRequest {
   current: string;
   next: string;
@@ -124,6 +136,7 @@ export interface ProtocolCounters {
   our_key: string;
   their_key: string;
   unanswered: boolean;
+  pq: PQRatchet | null;
 }
 
 export interface ProtocolEvent {
@@ -138,9 +151,23 @@ export interface ProtocolEvent {
   item: string;
   steps: ProtocolStep[];
   setup: ProtocolSetup | null;
+  pq: ProtocolPQ | null;
   counters: ProtocolCounters | null;
   size: number;
   plain: number;
+}
+
+export interface ProtocolPQ {
+  epoch: number;
+  payload: string;
+  chunk: number;
+  new: boolean;
+  key_epoch: number;
+  key: number;
+  late: boolean;
+  skipped: number;
+  phase: string;
+  completed: number;
 }
 
 export interface ProtocolRequest {

@@ -5,8 +5,8 @@ import type { ProtocolEvent } from './api.gen';
 
 export interface Line {
   key: string;
-  what: 'handshake_out' | 'handshake_in' | 'encrypted' | 'decrypted' | 'late' | 'ratchet_out' | 'ratchet_in' | 'skipped' | 'refused' | 'other';
-  icon: 'handshake' | 'lock' | 'unlock' | 'ratchet' | 'late' | 'refused';
+  what: 'handshake_out' | 'handshake_in' | 'encrypted' | 'decrypted' | 'late' | 'ratchet_out' | 'ratchet_in' | 'skipped' | 'refused' | 'epoch' | 'other';
+  icon: 'handshake' | 'lock' | 'unlock' | 'ratchet' | 'late' | 'refused' | 'epoch';
   tone: '' | 'a' | 'g' | 'w' | 'r';
   n: number;
   count: number;
@@ -35,6 +35,7 @@ export function lines(events: readonly ProtocolEvent[]): Line[] {
         }
         const late = event.steps.find((step) => step.kind === 'skipped_key_used');
         const n = event.steps.at(-1)?.n ?? 0;
+        if (event.pq && event.pq.completed > 0) line('epoch', 'epoch', 'g', { n: event.pq.completed });
         if (late) line('late', 'late', 'g', { n: late.n });
         else if (event.kind === 'encrypted') line('encrypted', 'lock', '', { n });
         else line('decrypted', 'unlock', 'g', { n });

@@ -45,7 +45,7 @@ export interface WindowState {
 }
 
 export type Phase = 'starting' | 'no_key' | 'stopped' | 'broken' | 'welcome' | 'unlock' | 'open';
-export type Section = 'chats' | 'contacts';
+export type Section = 'chats' | 'contacts' | 'lab';
 export type Filter = 'all' | 'unread' | 'unverified';
 export type Panel = 'none' | 'inspector' | 'details';
 export type Dialog =
