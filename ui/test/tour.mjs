@@ -96,8 +96,8 @@ export async function tour(world, people, { language, dark, width, height }, vis
   }
   await page.locator(width > 820 ? '.rail button' : '.menu:visible').nth(width > 820 ? 3 : 0).click();
   if (width <= 820) await page.locator('.pop button').nth(4).click();
-  await page.waitForSelector('.lab .say');
-  await page.locator('.lab .btn.small').first().click(); // begin anew
+  await page.waitForSelector('.labpane .say');
+  await page.locator('.labpane .btn.small').first().click(); // begin anew
   await page.waitForSelector('.wire .nothing');
   const say = (party) => page.locator(`.p${party} .send`).click();
   const envelope = (n, button) => page.locator('.wire li', { hasText: `#${n}` }).locator('button').nth(button).click();

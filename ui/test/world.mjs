@@ -176,10 +176,12 @@ export class Person {
       reducedMotion: 'reduce',
       ...rest,
     });
+    context.setDefaultTimeout(15_000);
     const page = await context.newPage();
     page.faults = [];
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) page.faults.push(message.text());
+      // A refusal is an answer too; the console reports it as a failure.
+      if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) page.faults.push(message.text());
     });
     page.on('pageerror', (error) => page.faults.push(String(error)));
     await page.goto(link ?? this.link);
