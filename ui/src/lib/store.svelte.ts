@@ -144,6 +144,8 @@ class App {
 
   /** Takes the session key and finds out what the profile needs. */
   async start(): Promise<void> {
+    // A new link opened in this very tab does not load the page again by itself.
+    addEventListener('hashchange', () => location.hash.startsWith('#t=') && location.reload());
     try {
       await begin();
       await this.refresh();
@@ -185,10 +187,8 @@ class App {
   /** Turns an error that is not about one action into what the window shows. */
   fail(error: unknown): void {
     if (error instanceof ApiError && error.code === 'no_key_here') this.phase = 'no_key';
-    else if (error instanceof ApiError && error.code === 'gone') {
-      this.keepDrafts();
-      this.phase = 'stopped';
-    } else {
+    else if (error instanceof ApiError && error.code === 'gone') this.phase = 'stopped';
+    else {
       this.fault = error instanceof Error ? error.message : String(error);
       this.phase = 'broken';
     }
@@ -244,22 +244,17 @@ class App {
   /** Drops all that belongs to an unlocked profile. */
   private forget(): void {
     this.#stream++;
-    this.keepDrafts();
     this.self = null;
     this.chats = [];
     this.contacts = [];
     this.chatsLoaded = false;
     this.histories.clear();
+    this.drafts.clear();
     this.protocol = [];
     this.selected = null;
     this.dialog = null;
     this.finding = false;
     this.panel = 'none';
-  }
-
-  private keepDrafts(): void {
-    clearTimeout(this.#draftTimer);
-    if (this.drafts.size > 0) sessionStorage.setItem('drafts', JSON.stringify([...this.drafts]));
   }
 
   private setStatus(status: Status): void {
@@ -272,6 +267,7 @@ class App {
     switch (event.kind) {
       case 'item':
         if (event.item) this.applyItem(event.item);
+        if (event.item?.direction === 'out') void this.loadStatus();
         void this.loadList();
         break;
       case 'contact':
@@ -356,7 +352,6 @@ class App {
         for (const chat of this.chats) {
           if (!this.drafts.has(chat.contact.user_id)) this.drafts.set(chat.contact.user_id, chat.draft);
         }
-        if (!this.chatsLoaded) this.recoverDrafts();
         this.chatsLoaded = true;
       }
     } catch (error) {
@@ -364,15 +359,6 @@ class App {
       else throw error;
     } finally {
       this.#listBusy = false;
-    }
-  }
-
-  private recoverDrafts(): void {
-    const kept = sessionStorage.getItem('drafts');
-    sessionStorage.removeItem('drafts');
-    if (!kept) return;
-    for (const [who, text] of JSON.parse(kept) as [string, string][]) {
-      if (text && this.chats.some((c) => c.contact.user_id === who)) this.drafts.set(who, text);
     }
   }
 
@@ -410,7 +396,7 @@ class App {
       this.focusComposer++;
       return;
     }
-    this.flushDraft();
+    void this.flushDraft();
     const before = this.selected ? this.histories.get(this.selected) : undefined;
     if (before) before.marker = null;
     this.selected = who;
@@ -511,7 +497,7 @@ class App {
     const history = this.history(who);
     history.marker = null;
     this.setDraft(who, '');
-    this.flushDraft();
+    void this.flushDraft();
     void this.catchUp(who);
     void this.loadList();
   }
@@ -531,18 +517,29 @@ class App {
     if (this.drafts.get(who) === text) return;
     this.drafts.set(who, text);
     this.#pendingDraft = who;
+    this.unsaved = text;
     clearTimeout(this.#draftTimer);
-    this.#draftTimer = setTimeout(() => this.flushDraft(), 300);
+    this.#draftTimer = setTimeout(() => void this.flushDraft(), 300);
   }
 
   #pendingDraft = '';
 
-  private flushDraft(): void {
+  /** What was written last, as long as the program has not kept it. */
+  unsaved = $state('');
+
+  private async flushDraft(): Promise<void> {
     clearTimeout(this.#draftTimer);
     const who = this.#pendingDraft;
     this.#pendingDraft = '';
     if (!who) return;
-    void post('chats/draft', { who, text: this.drafts.get(who) ?? '' }).then(() => this.loadList(), () => undefined);
+    const text = this.drafts.get(who) ?? '';
+    try {
+      await post('chats/draft', { who, text });
+      if (this.unsaved === text) this.unsaved = '';
+    } catch {
+      return; // the stream of events tells why
+    }
+    void this.loadList();
   }
 
   /** Runs a verb on a contact and tells what went wrong. */
@@ -629,7 +626,7 @@ class App {
   }
 
   async lock(): Promise<void> {
-    this.flushDraft();
+    await this.flushDraft();
     try {
       await post('lock', {});
     } catch (error) {

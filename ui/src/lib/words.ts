@@ -63,7 +63,8 @@ export const en = {
   noKeyTitle: 'This window has no key',
   noKeyText: 'A link opens the app once. Start ChatE2E again to get a new one; your chats are safe.',
   stoppedTitle: 'The app has stopped',
-  stoppedText: 'Start it again. What you were writing is kept.',
+  stoppedText: 'Start it again. Your messages and drafts are kept.',
+  unsaved: 'Only this was not kept yet:',
   brokenTitle: 'Something went wrong',
 
   // list
@@ -502,7 +503,8 @@ export const zh: Words = {
   noKeyTitle: '此窗口没有密钥',
   noKeyText: '一个链接只能打开一次。请重新启动 ChatE2E 获取新链接，聊天记录都在。',
   stoppedTitle: '程序已停止',
-  stoppedText: '请重新启动，没写完的内容会保留。',
+  stoppedText: '请重新启动。消息和草稿都已保存。',
+  unsaved: '只有这段还没来得及保存：',
   brokenTitle: '出错了',
 
   search: '搜索消息和联系人',
