@@ -71,6 +71,13 @@ export class History {
   marker: { id: string; count: number } | null = $state(null);
   /** Where it was left, if not at the end: an item and the distance from the top. */
   left: { id: string; offset: number } | null = null;
+
+  /** Lets go of what was scrolled through, if the end is in view. */
+  trim(): void {
+    if (this.left !== null || this.items.length <= 2 * page) return;
+    this.items = this.items.slice(-2 * page);
+    this.complete = false;
+  }
 }
 
 export interface Toast {
@@ -398,7 +405,10 @@ class App {
     }
     void this.flushDraft();
     const before = this.selected ? this.histories.get(this.selected) : undefined;
-    if (before) before.marker = null;
+    if (before) {
+      before.marker = null;
+      before.trim();
+    }
     this.selected = who;
     this.finding = false;
     this.protocol = [];
