@@ -25,6 +25,10 @@ export async function tour(world, people, { language, dark, width, height }, vis
   await page.waitForSelector('.m');
   await page.locator('[data-composer]').fill('算上我们一家 😄 I’ll book the cabin');
   await take('chat');
+  await page.locator('.m').last().click({ button: 'right' });
+  await page.waitForSelector('.pop');
+  await take('bubble-menu');
+  await key('Escape');
   await key('Control+Shift+I');
   await page.waitForSelector('.insp .ev');
   await take('inspector');
