@@ -1,12 +1,13 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
 import { emoji } from './scripts/emoji.ts';
+import { notices } from './scripts/notices.ts';
 
 // The bundle is committed and embedded into the program: its files have stable
 // names, and the same sources always give the same bytes.
 export default defineConfig({
   base: '/',
-  plugins: [svelte(), emoji()],
+  plugins: [svelte(), emoji(), notices()],
   build: {
     outDir: '../internal/webui/dist',
     emptyOutDir: true,

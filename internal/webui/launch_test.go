@@ -30,7 +30,7 @@ func fakeBrowser(t *testing.T) *browser {
 	t.Helper()
 	b := &browser{t: t, dir: t.TempDir()}
 	script := fmt.Sprintf("#!/bin/sh\ntr '\\0' '\\n' </proc/$$/cmdline >%[1]s/args.new\nenv >%[1]s/env\n"+
-		"mv %[1]s/args.new %[1]s/args\nwhile ! [ -e %[1]s/end ]; do sleep 0.02; done\n", b.dir)
+		"mv %[1]s/args.new %[1]s/args\nwhile [ -d %[1]s ] && ! [ -e %[1]s/end ]; do sleep 0.02; done\n", b.dir)
 	if _, err := os.Stat("/proc/self/cmdline"); err != nil {
 		t.Skip("no /proc")
 	}

@@ -29,9 +29,16 @@ try {
     for (const variant of variants) {
       const names = wanted[variant.name];
       if (!names) continue;
-      await tour(world, people, variant, async (name, page) => {
-        if (names[name]) await page.screenshot({ path: join(folder, `${names[name]}.png`) });
-      }, { gates: false }); // prettier-ignore
+      const enough = new Error('enough');
+      try {
+        await tour(world, people, variant, async (name, page) => {
+          if (names[name]) await page.screenshot({ path: join(folder, `${names[name]}.png`) });
+          delete names[name];
+          if (Object.keys(names).length === 0) throw enough;
+        });
+      } catch (error) {
+        if (error !== enough) throw error;
+      }
     }
   } else {
     for (const variant of variants) {
