@@ -66,7 +66,7 @@ type demoSum struct {
 
 // run plays the story in the terminal.
 func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
-	end, err := d.begin(&ctx)
+	ctx, end, err := d.begin(ctx)
 	if err != nil {
 		return demoSum{}, err
 	}
@@ -74,26 +74,25 @@ func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
 	return d.play(ctx)
 }
 
-// begin starts the relay, and makes ctx end with it. The function that it returns
+// begin starts the relay, and returns a context that ends with it. The function that it returns
 // ends everything, and says why the demo ended, not what that led to.
-func (d *demo) begin(ctx *context.Context) (end func(error) error, err error) {
+func (d *demo) begin(ctx context.Context) (running context.Context, end func(error) error, err error) {
 	d.home, err = os.MkdirTemp("", "chate2e-demo-")
 	if err != nil {
-		return nil, fmt.Errorf("making a temporary folder: %w", err)
+		return nil, nil, fmt.Errorf("making a temporary folder: %w", err)
 	}
-	running, stop := context.WithCancelCause(*ctx)
+	running, stop := context.WithCancelCause(ctx)
 	d.stage.failed = func(err error) { stop(err) }
 	d.relay, err = startRelay(running, filepath.Join(d.home, "relay"), func(err error) {
 		stop(&client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err})
 	})
 	if err != nil {
 		stop(nil)
-		return nil, errors.Join(err, os.RemoveAll(d.home))
+		return nil, nil, errors.Join(err, os.RemoveAll(d.home))
 	}
-	*ctx = running
 	d.alice = &actor{demo: d, name: "Alice", username: "alice", colour: pink}
 	d.bob = &actor{demo: d, name: "Bob", username: "bob", colour: green}
-	return func(err error) error {
+	return running, func(err error) error {
 		switch {
 		case err == nil:
 		case context.Cause(running) != nil:

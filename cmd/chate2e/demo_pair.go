@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/webui"
@@ -23,7 +24,7 @@ var places = [...]webui.Window{
 // windows makes the two accounts, has them become contacts, and shows a window for
 // each until both are closed, or ctx ends.
 func (d *demo) windows(ctx context.Context, e *env, noWindow bool) (err error) {
-	end, err := d.begin(&ctx)
+	ctx, end, err := d.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (d *demo) windows(ctx context.Context, e *env, noWindow bool) (err error) {
 
 	shown := make([]*window, len(people))
 	links := make(map[string]string)
-	var text string
+	var text strings.Builder
 	for i, a := range people {
 		if err := a.leave(); err != nil {
 			return err
@@ -71,10 +72,10 @@ func (d *demo) windows(ctx context.Context, e *env, noWindow bool) (err error) {
 			}
 		}
 		links[a.username] = w.app.Link(w.at)
-		text += fmt.Sprintf("%-6s %s\n", a.name, links[a.username])
+		fmt.Fprintf(&text, "%-6s %s\n", a.name, links[a.username])
 	}
 	if len(links) > 0 {
-		if err := e.result(links, text); err != nil {
+		if err := e.result(links, text.String()); err != nil {
 			return err
 		}
 	}

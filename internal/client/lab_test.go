@@ -42,9 +42,9 @@ func (l *lab) deliver(number int) {
 	}
 }
 
-// steps are those of the newest event of a party.
-func (l *lab) steps(party int) (kind string, steps []string) {
-	events := l.State().Parties[party].Events
+// steps are those of the newest event of Bob's device.
+func (l *lab) steps() (kind string, steps []string) {
+	events := l.State().Parties[1].Events
 	e := events[len(events)-1]
 	for _, s := range e.Steps {
 		steps = append(steps, s.Kind)
@@ -71,23 +71,23 @@ func TestLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.deliver(4)
-	kind, steps := l.steps(1)
+	kind, steps := l.steps()
 	if kind != "decrypted" || !slices.Contains(steps, "skipped") {
 		t.Errorf("out of order: %s %v", kind, steps)
 	}
 	l.deliver(1)
-	if kind, steps = l.steps(1); kind != "decrypted" || !slices.Contains(steps, "skipped_key_used") {
+	if kind, steps = l.steps(); kind != "decrypted" || !slices.Contains(steps, "skipped_key_used") {
 		t.Errorf("late: %s %v", kind, steps)
 	}
 	l.deliver(1)
-	if kind, _ = l.steps(1); kind != "refused" {
+	if kind, _ = l.steps(); kind != "refused" {
 		t.Errorf("twice: %s", kind)
 	}
 	if err := l.Flip(3); err != nil {
 		t.Fatal(err)
 	}
 	l.deliver(3)
-	if kind, _ = l.steps(1); kind != "refused" || l.State().Wire[2].State != client.LabRefused {
+	if kind, _ = l.steps(); kind != "refused" || l.State().Wire[2].State != client.LabRefused {
 		t.Errorf("changed: %s", kind)
 	}
 	if err := l.Flip(3); err != nil {
@@ -95,7 +95,7 @@ func TestLab(t *testing.T) {
 	}
 	l.deliver(3)
 	l.send("Bob", "back")
-	if kind, steps = l.steps(1); kind != "encrypted" || !slices.Contains(steps, "root_sending") {
+	if kind, steps = l.steps(); kind != "encrypted" || !slices.Contains(steps, "root_sending") {
 		t.Errorf("the answer: %s %v", kind, steps)
 	}
 	l.deliver(5)

@@ -43,7 +43,7 @@ func launch(ctx context.Context, state, link string, at Window) (ended <-chan st
 	}
 	ctx = context.WithoutCancel(ctx) // the browser is the user's, not the request's
 	if program, ok := findChromium(); ok {
-		cmd := exec.CommandContext(ctx, program, browserArguments(state, file, at)...)
+		cmd := exec.CommandContext(ctx, program, browserArguments(state, file, at)...) //nolint:gosec // a browser of the list below
 		if err := cmd.Start(); err == nil {
 			done := make(chan struct{})
 			go func() {
@@ -58,7 +58,7 @@ func launch(ctx context.Context, state, link string, at Window) (ended <-chan st
 	if err != nil {
 		return nil, ErrNoBrowser
 	}
-	if err := exec.CommandContext(ctx, path, arguments...).Run(); err != nil {
+	if err := exec.CommandContext(ctx, path, arguments...).Run(); err != nil { //nolint:gosec // one of the names below
 		return nil, errors.Join(ErrNoBrowser, err)
 	}
 	done := make(chan struct{})

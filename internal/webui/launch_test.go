@@ -93,7 +93,7 @@ func TestTokenIsInNoArgument(t *testing.T) {
 		}
 	}
 	p.key = found[2]
-	if got := p.do(http.MethodPost, "token", nil).StatusCode; got != http.StatusOK {
+	if got, _ := p.do(http.MethodPost, "token", nil); got != http.StatusOK {
 		t.Errorf("the link does not work: %d", got)
 	}
 }
@@ -181,7 +181,7 @@ func TestSecondStart(t *testing.T) {
 		t.Fatalf("got %v, %v", running, err)
 	}
 	p.key = tokenOf(t, link)
-	if got := p.do(http.MethodPost, "token", nil).StatusCode; got != http.StatusOK {
+	if got, _ := p.do(http.MethodPost, "token", nil); got != http.StatusOK {
 		t.Errorf("the link does not work: %d", got)
 	}
 

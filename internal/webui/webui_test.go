@@ -115,17 +115,18 @@ func open(t *testing.T, app *webui.App) *page {
 	return p
 }
 
-func (p *page) do(method, path string, body any) *http.Response {
+// do asks for something and returns the answer as a whole.
+func (p *page) do(method, path string, body any) (status int, text []byte) {
 	p.t.Helper()
-	var text io.Reader
+	var in io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		text = bytes.NewReader(encoded)
+		in = bytes.NewReader(encoded)
 	}
-	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+"/api/v1/"+path, text)
+	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+"/api/v1/"+path, in)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -135,16 +136,18 @@ func (p *page) do(method, path string, body any) *http.Response {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { _ = answer.Body.Close() })
-	return answer
+	defer func() { _ = answer.Body.Close() }()
+	if text, err = io.ReadAll(answer.Body); err != nil {
+		p.t.Fatal(err)
+	}
+	return answer.StatusCode, text
 }
 
 func (p *page) call(method, path string, body, out any) {
 	p.t.Helper()
-	answer := p.do(method, path, body)
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		p.t.Fatalf("%s: %d %s %v", path, answer.StatusCode, text, err)
+	status, text := p.do(method, path, body)
+	if status != http.StatusOK {
+		p.t.Fatalf("%s: %d %s", path, status, text)
 	}
 	if out != nil {
 		if err := json.Unmarshal(text, out); err != nil {
@@ -161,12 +164,12 @@ func (p *page) post(path string, body, out any) {
 // refused posts and returns the status and the code of the refusal.
 func (p *page) refused(path string, body any) (int, client.Code) {
 	p.t.Helper()
-	answer := p.do(http.MethodPost, path, body)
+	status, text := p.do(http.MethodPost, path, body)
 	var failure localapi.Failure
-	if err := json.NewDecoder(answer.Body).Decode(&failure); err != nil {
+	if err := json.Unmarshal(text, &failure); err != nil {
 		p.t.Fatal(err)
 	}
-	return answer.StatusCode, failure.Error.Code
+	return status, failure.Error.Code
 }
 
 func (p *page) state() (s webui.State) {
@@ -224,15 +227,15 @@ func TestToken(t *testing.T) {
 	p := open(t, app)
 	exchange := func(method, token string) int {
 		p.key = token
-		answer := p.do(method, "token", nil)
-		return answer.StatusCode
+		status, _ := p.do(method, "token", nil)
+		return status
 	}
 	token := tokenOf(t, app.Link(p.at))
 	if got := exchange(http.MethodGet, token); got != http.StatusUnauthorized {
 		t.Errorf("by GET: %d", got)
 	}
 	p.key = token
-	if got := p.do(http.MethodGet, "app", nil).StatusCode; got != http.StatusUnauthorized {
+	if got, _ := p.do(http.MethodGet, "app", nil); got != http.StatusUnauthorized {
 		t.Errorf("a token as a key: %d", got)
 	}
 	if got := exchange(http.MethodPost, token); got != http.StatusOK {
@@ -360,12 +363,12 @@ func TestCreateLockUnlock(t *testing.T) {
 
 func (p *page) create(server, username, name string) {
 	p.t.Helper()
-	answer := p.do(http.MethodPost, "app/create", map[string]string{
+	_, text := p.do(http.MethodPost, "app/create", map[string]string{
 		"username": username, "display_name": name, "server": server, "password": password, "invite": "",
 	})
 	var steps []client.ProgressStep
 	var last string
-	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		last = lines.Text()
 		var line struct {
 			Progress *struct {
@@ -399,10 +402,9 @@ func TestCreateRefused(t *testing.T) {
 	open(t, newApp(t, webui.Config{})).create(server, "alice", "Alice")
 	p := open(t, newApp(t, webui.Config{}))
 	for server, want := range map[string]client.Code{server: client.CodeNameTaken, "http://127.0.0.1:1": client.CodeUnreachable} {
-		answer := p.do(http.MethodPost, "app/create", map[string]string{
+		_, text := p.do(http.MethodPost, "app/create", map[string]string{
 			"username": "alice", "display_name": "", "server": server, "password": password, "invite": "",
 		})
-		text, _ := io.ReadAll(answer.Body)
 		if !bytes.Contains(text, []byte(`{"error":{"code":"`+string(want)+`"`)) {
 			t.Errorf("%s: got %s", server, text)
 		}
@@ -517,7 +519,10 @@ func TestNotices(t *testing.T) {
 	alice.post("app/focus", map[string]bool{"focused": true}, nil)
 	send("not to be told")
 	lines := bufio.NewScanner(stream.Body)
-	for lines.Scan() && !strings.Contains(lines.Text(), "not to be told") {
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "not to be told") {
+			break
+		}
 	}
 	alice.post("app/focus", map[string]bool{"focused": false}, nil)
 	send("to be told")
