@@ -29,6 +29,7 @@ export async function tour(world, people, { language, dark, width, height }, vis
   await page.waitForSelector('.pop');
   await take('bubble-menu');
   await key('Escape');
+  await page.locator('[data-composer]').focus();
   await key('Control+Shift+I');
   await page.waitForSelector('.insp .ev');
   await take('inspector');
