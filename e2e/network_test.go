@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -114,7 +113,7 @@ func (n *network) breakProcess(p *process) {
 			if e.process != p {
 				continue
 			}
-			if l.chance(0.5) {
+			if l.chance(0.25) {
 				l.breakOff()
 			} else {
 				e.flush()
@@ -251,7 +250,8 @@ func (e *end) Read(b []byte) (int, error) {
 	}
 	n, err := e.in.read(b)
 	if n > 0 && e.process.step() {
-		e.process.die() // it has arrived, and is never looked at
+		e.process.kill() // it has arrived, and is never looked at
+		e.process.report()
 		return 0, net.ErrClosed
 	}
 	return n, err
@@ -262,13 +262,17 @@ func (e *end) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if e.process.step() {
-		// The process dies before, in, or after this write.
-		n := e.link.intN(len(b) + 1)
-		_, _ = e.write(b[:n])
-		if e.link.chance(0.5) {
-			_, _ = e.write(b[n:])
+		// The process dies before, in, or after this write. Whatever allows it to be
+		// written has been stored before: so the files are copied first.
+		e.process.kill()
+		switch e.link.intN(4) {
+		case 0:
+		case 1:
+			_, _ = e.write(b[:e.link.intN(len(b)+1)])
+		default:
+			_, _ = e.write(b)
 		}
-		e.process.die()
+		e.process.report()
 		return 0, net.ErrClosed
 	}
 	return e.write(b)
@@ -485,12 +489,11 @@ func (p *process) step() bool {
 		p.after--
 		return false
 	}
-	return p.busy.TryLock() // until die
+	return p.busy.TryLock() // until report
 }
 
-// die ends the process in an operation for which step was true.
-func (p *process) die() {
-	p.kill()
+// report tells the driver that the process was killed after step was true.
+func (p *process) report() {
 	p.busy.Unlock()
 	p.died <- p
 }
@@ -540,25 +543,40 @@ func (p *process) takeFiles(to string) error {
 }
 
 // steadyFiles returns the files of a folder as they are at one moment, while
-// others may write: when two readings agree, nothing changed in between. It
-// returns nil if that does not come about.
+// others may write. It returns nil if that does not come about.
+//
+// Of two readings the first is good if nothing has changed between them, but for
+// what was appended to a write-ahead log: SQLite moves a log into its database
+// before it begins it anew.
 func steadyFiles(dir string) map[string][]byte {
 	before, err := readFiles(dir)
 	for range 20 {
 		if err != nil {
 			return nil
 		}
-		var again map[string][]byte
-		if again, err = readFiles(dir); err == nil && maps.EqualFunc(before, again, bytes.Equal) {
-			return again
+		var after map[string][]byte
+		if after, err = readFiles(dir); err != nil {
+			return nil
 		}
-		before = again
+		steady := len(before) == len(after)
+		for name, data := range before {
+			later, there := after[name]
+			if strings.HasSuffix(name, "-wal") && len(later) > len(data) {
+				later = later[:len(data)]
+			}
+			steady = steady && there && bytes.Equal(data, later)
+		}
+		if steady {
+			return before
+		}
+		before = after
 	}
 	return nil
 }
 
-// readFiles reads the files that a process leaves behind when it is killed. The
-// shared memory of SQLite is none: it dies with the last process that has it.
+// readFiles reads the files that a process leaves behind when it is killed, the
+// log after its database. The shared memory of SQLite is none of them: it dies with
+// the last process that has it. The relay's reserve is only space.
 func readFiles(dir string) (map[string][]byte, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -566,7 +584,7 @@ func readFiles(dir string) (map[string][]byte, error) {
 	}
 	files := map[string][]byte{}
 	for _, entry := range entries {
-		if strings.HasSuffix(entry.Name(), "-shm") {
+		if strings.HasSuffix(entry.Name(), "-shm") || strings.HasSuffix(entry.Name(), "-reserve") {
 			continue
 		}
 		if files[entry.Name()], err = os.ReadFile(filepath.Join(dir, entry.Name())); err != nil {

@@ -141,7 +141,7 @@ func (s *schedule) step() {
 			s.did("%s closes", p.name)
 			p.close()
 		}
-	case 14:
+	case 14, 18:
 		s.troubleRelay()
 	case 15:
 		w := []weather{fair, rough, awful}[s.r.IntN(3)]
@@ -252,7 +252,7 @@ func (s *schedule) troubleRelay() {
 		s.rest(time.Duration(s.r.IntN(60)) * time.Second)
 		s.relay.start()
 	default:
-		n := 1 + s.r.IntN(40)
+		n := 1 + s.r.IntN(25)
 		s.did("the relay will die in %d operations", n)
 		s.relay.process.arm(n)
 	}
