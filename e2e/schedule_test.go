@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,9 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	crand "crypto/rand"
-	"encoding/binary"
 
 	"github.com/chate2e/chate2e/internal/client"
 )
