@@ -25,7 +25,7 @@ const (
 // fewer than the least number.
 const (
 	budget = 20 * time.Second
-	least  = 4
+	least  = 2
 )
 
 // TestSchedules lets people write to each other while everything goes wrong that
