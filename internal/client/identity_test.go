@@ -11,6 +11,7 @@ import (
 	"github.com/chate2e/chate2e/internal/content"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/safety"
@@ -172,9 +173,9 @@ func TestForgedFirstMessagesAreRefused(t *testing.T) {
 			"garbage list":            first(own, []byte("garbage")),
 			"cut list":                first(own, mallory.list[:len(mallory.list)-1]),
 			"another identity key":    first(stolen, mallory.list),
-			"another device number":   first(&pqxdh.Identity{Address: pqxdh.Address{Name: mallory.id(), Device: 2}, Key: own.Key}, mallory.list),
+			"another device number":   first(&pqxdh.Identity{Address: signal.Address{Name: mallory.id(), Device: 2}, Key: own.Key}, mallory.list),
 			"a list that nobody owns": first(own, w.puppet().list),
-			"posing as Alice":         first(&pqxdh.Identity{Address: pqxdh.Address{Name: alice.id, Device: 1}, Key: own.Key}, mallory.list),
+			"posing as Alice":         first(&pqxdh.Identity{Address: signal.Address{Name: alice.id, Device: 1}, Key: own.Key}, mallory.list),
 			"unreadable content":      mallory.seal(mallory.start(bob.id, own), []byte("no padding")),
 			"no content":              mallory.seal(mallory.start(bob.id, own), content.Content{DeviceList: mallory.list, Message: []byte{0xff}}.Pad()),
 			"garbage":                 r.Bytes(2000),
@@ -347,7 +348,7 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 		for bundle.OneTimePreKey != nil || !bundle.KEMPreKey.LastResort { // use all the others up
 			bundle = mallory.fetch(bob.id)
 		}
-		record, err := session.New(pqxdh.Chate2eV1, mallory.identity.Address, pqxdh.Address{Name: bob.id, Device: 1})
+		record, err := session.New(pqxdh.Chate2eV1, mallory.identity.Address, signal.Address{Name: bob.id, Device: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/content"
 	"github.com/chate2e/chate2e/internal/vault"
@@ -319,7 +322,36 @@ func (c *Client) sessionStatus(tx *vault.Tx, list vault.DeviceList, status *Cont
 		}
 		status.PQ = record.Suite().KEM() != 0 // the suite has no handshake without one
 		status.RatchetSteps = trace.Counters.RootSteps
-		return nil
+		status.PQRatchet = describePQRatchet(trace.Counters.PQ)
+		if status.PQRatchet == nil {
+			return nil
+		}
+		status.Epoch = status.PQRatchet.Epoch
+		status.CompletedAt, err = completedAt(tx, d.Address.User, fingerprint(trace.Session))
+		return err
 	}
 	return nil
+}
+
+// completedAt returns when the newest epoch of a session was completed, or nil if
+// that was before all the protocol events that are kept.
+func completedAt(tx *vault.Tx, user, session string) (*time.Time, error) {
+	stored, err := tx.Events(user, 0, vault.MaxEvents)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range slices.Backward(stored) {
+		var e struct {
+			Session string
+			PQ      struct{ Completed uint64 }
+		}
+		if err := json.Unmarshal(s.Event, &e); err != nil {
+			return nil, fail(CodeDamaged, err, "a protocol event in the profile is damaged")
+		}
+		if e.Session == session && e.PQ.Completed > 0 {
+			at := s.At.UTC()
+			return &at, nil
+		}
+	}
+	return nil, nil
 }

@@ -33,11 +33,11 @@ var wireTypes = map[Type]uint32{TypePreKey: 1, TypeMessage: 2, TypeGroup: 7, Typ
 type Hint uint32
 
 const (
-	// HintNone: the sender cannot send it again; say that something is missing.
+	// HintNone says that the sender cannot send it again: say that something is missing.
 	HintNone Hint = 0
-	// HintResendable: the sender can send it again.
+	// HintResendable says that the sender can send it again.
 	HintResendable Hint = 1
-	// HintImplicit: nobody would miss it.
+	// HintImplicit says that nobody would miss it.
 	HintImplicit Hint = 2
 )
 

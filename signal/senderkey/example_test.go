@@ -4,21 +4,22 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/senderkey"
 )
 
 // Alice writes to a group in which Bob is.
 func Example() {
-	group := senderkey.GroupID{0x5e, 0x11}
-	aliceAddress := senderkey.Address{Name: "alice", Device: 1}
+	friends := senderkey.GroupID{0x5e, 0x11}
+	aliceAddress := signal.Address{Name: "alice", Device: 1}
 
 	// Alice makes her chain, and gives it to each member inside of a 1:1 session.
-	toGroup, err := senderkey.NewSender(senderkey.Chate2eV1, group, aliceAddress)
+	toGroup, err := senderkey.NewSender(senderkey.Chate2eV1, friends, aliceAddress)
 	check(err)
 	distribution := toGroup.Distribution()
 
 	// Bob, in whose session with Alice the distribution message opened, takes it.
-	fromAlice, err := senderkey.NewReceiver(senderkey.Chate2eV1, group, aliceAddress)
+	fromAlice, err := senderkey.NewReceiver(senderkey.Chate2eV1, friends, aliceAddress)
 	check(err)
 	check(fromAlice.Process(distribution))
 

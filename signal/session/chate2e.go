@@ -89,7 +89,7 @@ func appendHeader(b []byte, h header, salt []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, h.N)
 	b = binary.BigEndian.AppendUint32(b, h.PN)
 	b = append(b, salt...)
-	b = append(b, byte(len(h.pq))) // at most spqr.MaxMessageSize
+	b = append(b, byte(len(h.pq))) //nolint:gosec // at most spqr.MaxMessageSize
 	return append(b, h.pq...)
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -91,14 +92,14 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-func (v *vector) address(t *testing.T, name string) pqxdh.Address {
+func (v *vector) address(t *testing.T, name string) signal.Address {
 	t.Helper()
 	user, device, _ := strings.Cut(v.get(t, name), "/")
 	n, err := strconv.ParseUint(device, 10, 32)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pqxdh.Address{Name: user, Device: uint32(n)}
+	return signal.Address{Name: user, Device: uint32(n)}
 }
 
 func (v *vector) format() []byte {
@@ -332,8 +333,8 @@ func makeVectors(t *testing.T) map[string]*vector {
 
 func newMaker(t *testing.T, vectors map[string]*vector, lastResort bool) *maker {
 	m := &maker{t: t, vectors: vectors}
-	m.alice = &pqxdh.Identity{Address: pqxdh.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, Key: curve.GenerateKey()}
-	m.bob = &pqxdh.Identity{Address: pqxdh.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}, Key: curve.GenerateKey()}
+	m.alice = &pqxdh.Identity{Address: signal.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, Key: curve.GenerateKey()}
+	m.bob = &pqxdh.Identity{Address: signal.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}, Key: curve.GenerateKey()}
 	var err error
 	if m.signed, err = pqxdh.NewSignedPreKey(pqxdh.Chate2eV1, m.bob, vectorNow); err != nil {
 		t.Fatal(err)
@@ -362,7 +363,7 @@ func (m *maker) put(name string, v *vector) {
 	m.vectors[name] = v
 }
 
-func formatAddress(a pqxdh.Address) string { return fmt.Sprintf("%s/%d", a.Name, a.Device) }
+func formatAddress(a signal.Address) string { return fmt.Sprintf("%s/%d", a.Name, a.Device) }
 
 func flip(b []byte, at int) []byte {
 	c := bytes.Clone(b)
@@ -371,7 +372,7 @@ func flip(b []byte, at int) []byte {
 }
 
 func (m *maker) bundles() {
-	put := func(name, expect, comment string, them pqxdh.Address, now time.Time, body []byte) {
+	put := func(name, expect, comment string, them signal.Address, now time.Time, body []byte) {
 		v := &vector{body: body}
 		v.add("kind", "bundle")
 		v.add("expect", expect)

@@ -45,7 +45,7 @@ func Seal(key *[KeySize]byte, nonce *[NonceSize]byte, plaintext, associated []by
 
 // Open decrypts what Seal made, or returns false.
 func Open(key *[KeySize]byte, nonce *[NonceSize]byte, ciphertext, associated []byte) ([]byte, bool) {
-	if len(ciphertext) < TagSize || uint64(len(ciphertext)-TagSize) > maxSize || uint64(len(associated)) > maxSize {
+	if len(ciphertext) < TagSize || uint64(len(ciphertext)) > maxSize+TagSize || uint64(len(associated)) > maxSize {
 		return nil, false
 	}
 	size := len(ciphertext) - TagSize
@@ -68,7 +68,7 @@ func derive(key *[KeySize]byte, nonce *[NonceSize]byte) (*polyval, cipher.Block)
 	var keys [16 + KeySize]byte
 	var b [aes.BlockSize]byte
 	for i := range len(keys) / 8 {
-		binary.LittleEndian.PutUint32(b[:], uint32(i)) //nolint:gosec // below 6
+		binary.LittleEndian.PutUint32(b[:], uint32(i))
 		copy(b[4:], nonce[:])
 		generator.Encrypt(b[:], b[:])
 		copy(keys[8*i:8*i+8], b[:8])

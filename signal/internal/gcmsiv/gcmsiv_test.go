@@ -210,9 +210,9 @@ func TestLowProduct(t *testing.T) {
 	corners := []uint64{0, 1, 1 << 63, 1<<64 - 1, 0x1111111111111111, 0x8888888888888888, 0x5555555555555555}
 	for range 2000 {
 		a, b := r.Uint64(), r.Uint64()
-		corners := append(slices.Clone(corners), a, b, a|b, a&b)
-		for _, x := range corners {
-			for _, y := range corners {
+		values := append(slices.Clone(corners), a, b, a|b, a&b)
+		for _, x := range values {
+			for _, y := range values {
 				if got, want := gcmsiv.LowProduct(x, y), naive(x, y); got != want {
 					t.Fatalf("%x times %x is %x, want %x", x, y, got, want)
 				}
