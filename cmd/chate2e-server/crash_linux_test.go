@@ -42,7 +42,9 @@ func eachKillPoint(t *testing.T, try func(call string, n int) (killed bool)) {
 		t.Skipf("strace does not run here: %v", err)
 	}
 	for call, step := range map[string]int{"fdatasync": 1, "fsync": 1, "pwrite64": 5} {
-		for n := 1; try(call, n); n += step {
+		n := 1
+		for try(call, n) {
+			n += step
 		}
 	}
 }
@@ -59,7 +61,8 @@ func newcomer(t *testing.T) (*person, relayclient.Registration) {
 	}
 	p := &person{address: relay.Address{User: relay.UserID(key.Public().UserID()), Device: 1}, identity: identity}
 	return p, relayclient.Registration{DeviceList: list, Username: "alice", Prekeys: []relay.Prekey{
-		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("signed")}, {Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("last resort")},
+		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("signed")},
+		{Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("last resort")},
 		{Kind: relay.PrekeyKEMOneTime, ID: 3, Key: []byte("one time")},
 	}}
 }

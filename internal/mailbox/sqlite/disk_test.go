@@ -167,7 +167,8 @@ func TestPowerCut(t *testing.T) {
 		return err == nil
 	})
 	prekeys := []relay.Prekey{
-		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("key")}, {Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("key")},
+		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("key")},
+		{Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("key")},
 		{Kind: relay.PrekeyKEMOneTime, ID: 3, Key: []byte("key")},
 	}
 	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
