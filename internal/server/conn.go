@@ -360,10 +360,14 @@ func (c *conn) handleAck(handles []relay.Handle) {
 		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
 	}
 	c.s.ingest.ack(acks)
+	c.acknowledged(len(handles))
+}
 
+// acknowledged makes room for more to be pushed.
+func (c *conn) acknowledged(count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := min(len(handles), c.unacked); n > 0 {
+	if n := min(count, c.unacked); n > 0 {
 		// The client is not asked for sizes; on the average this is right.
 		c.unackedBytes -= c.unackedBytes * n / c.unacked
 		c.unacked -= n

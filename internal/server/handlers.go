@@ -243,9 +243,10 @@ func (s *Server) devicesOf(c *call, user relay.UserID) (numbers []relay.DeviceNu
 
 // dismiss ends the connections of devices that are no more.
 func (s *Server) dismiss(user relay.UserID, devices []relay.DeviceNumber) {
-	s.recheck(user, devices)
 	for _, d := range devices {
-		s.bus.Wake(relay.Address{User: user, Device: d}) // for other nodes
+		address := relay.Address{User: user, Device: d}
+		s.each(address, (*conn).recheck)
+		s.bus.Wake(address) // for other nodes
 	}
 }
 
@@ -443,7 +444,12 @@ func ack(s *Server, c *call, body *relay.AckRequest) (any, error) {
 		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
 	}
 	// Not through ingest: the answer says that they are deleted.
-	return nil, s.store.Commit(c.Context(), &mailbox.Batch{Acks: acks}, c.now)
+	if err := s.store.Commit(c.Context(), &mailbox.Batch{Acks: acks}, c.now); err != nil {
+		return nil, err
+	}
+	// They may have been pushed over a connection, which waits for this.
+	s.each(c.session.Address, func(conn *conn) { conn.acknowledged(len(acks)) })
+	return nil, nil
 }
 
 // ── The node itself ─────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -188,7 +189,7 @@ func TestWindow(t *testing.T) {
 	ctx := t.Context()
 	alice, bob := n.register(t), n.register(t)
 	from := alice.connect(t)
-	const count = 2500
+	const count = 3500
 	var wg sync.WaitGroup
 	for w := range 10 {
 		wg.Go(func() {
@@ -221,13 +222,23 @@ func TestWindow(t *testing.T) {
 	if read() || len(got) < 1000 || len(got) > 1300 {
 		t.Fatalf("%d envelopes without an acknowledgement", len(got))
 	}
-	for acked := 0; ; {
+	for round, acked := 0, 0; ; round++ {
+		var handles []relay.Handle
 		for _, in := range got[acked:] {
-			if err := to.Ack(ctx, in.Handle); err != nil {
-				t.Fatal(err)
+			handles = append(handles, in.Handle)
+		}
+		// Over the connection or with a request, it makes no difference.
+		var err error
+		if acked = len(got); round%2 == 0 {
+			err = to.Ack(ctx, handles...)
+		} else {
+			for part := range slices.Chunk(handles, relay.MaxAcks) {
+				err = errors.Join(err, bob.client.Ack(ctx, part...))
 			}
 		}
-		acked = len(got)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if read() {
 			break
 		}

@@ -268,14 +268,12 @@ func (s *Server) unregister(c *conn) {
 	}
 }
 
-// recheck makes the connections of these devices see whether they may go on.
-func (s *Server) recheck(user relay.UserID, devices []relay.DeviceNumber) {
+// each calls f for each connection of a device. f must not wait.
+func (s *Server) each(address relay.Address, f func(*conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range devices {
-		for c := range s.conns[relay.Address{User: user, Device: d}] {
-			c.recheck()
-		}
+	for c := range s.conns[address] {
+		f(c)
 	}
 }
 
