@@ -565,10 +565,10 @@ func TestWebSocketPings(t *testing.T) {
 		_ = s.CloseNow()
 
 		s = n.socket(t)
-		ended := make(chan error, 1)
+		ended := make(chan struct{})
 		go func() {
-			_, _, err := s.Read(t.Context())
-			ended <- err
+			defer close(ended)
+			_, _, _ = s.Read(t.Context())
 		}()
 		for range 4 {
 			time.Sleep(3 * time.Second)
