@@ -381,6 +381,10 @@ func send(s *Server, c *call, body *relay.SendRequest) (any, error) {
 	if len(body.Envelopes) > relay.MaxDevice {
 		return nil, badRequest("too many envelopes")
 	}
+	sending := &sending{
+		put:    mailbox.Put{From: c.session.Address, To: body.To, Envelopes: body.Envelopes},
+		result: make(chan error, 1),
+	}
 	for _, e := range body.Envelopes {
 		switch {
 		case len(e.Body) == 0:
@@ -388,10 +392,7 @@ func send(s *Server, c *call, body *relay.SendRequest) (any, error) {
 		case len(e.Body) > s.limits.MaxBody:
 			return nil, errTooLarge
 		}
-	}
-	sending := &sending{
-		put:    mailbox.Put{From: c.session.Address, To: body.To, Envelopes: body.Envelopes},
-		result: make(chan error, 1),
+		sending.bytes += len(e.Body)
 	}
 	if err := s.ingest.send(sending); err != nil {
 		return nil, err
