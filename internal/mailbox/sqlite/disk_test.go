@@ -30,7 +30,7 @@ func user(n int) relay.UserID {
 }
 
 // register makes an account with one device and returns its mailbox.
-func register(t *testing.T, db *sqlite.DB, n int) mailbox.ID {
+func register(t testing.TB, db *sqlite.DB, n int) mailbox.ID {
 	t.Helper()
 	sum := sha256.Sum256(fmt.Appendf(nil, "login %d", n))
 	r := mailbox.Registration{
