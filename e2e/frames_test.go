@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/chate2e/chate2e/internal/relay"
@@ -83,7 +84,7 @@ func frameSize(b []byte) (size, head int, ok bool) {
 	case size == 126 && len(b) >= 4:
 		head, size = 4, int(binary.BigEndian.Uint16(b[2:]))
 	case size == 127 && len(b) >= 10:
-		head, size = 10, int(binary.BigEndian.Uint64(b[2:])) //nolint:gosec // our own
+		head, size = 10, int(binary.BigEndian.Uint64(b[2:]))
 	case size >= 126:
 		return 0, 0, false
 	}
@@ -113,7 +114,7 @@ func unmasked(b []byte) []byte {
 	case len(b) < 126:
 		head = append(head, byte(len(b)))
 	case len(b) < 1<<16:
-		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(len(b))) //nolint:gosec // checked
+		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(len(b)))
 	default:
 		head = binary.BigEndian.AppendUint64(append(head, 127), uint64(len(b)))
 	}
@@ -253,7 +254,7 @@ func (t *tape) pushed(who string, envelopes []relay.Incoming) []relay.Incoming {
 			t.note(t.name[in.From.User], who, in.Handle.ID, in.Body)
 		}
 	}
-	return old[:len(old):len(old)]
+	return slices.Clip(old)
 }
 
 // note holds a ciphertext against all others: an envelope ID stands for one

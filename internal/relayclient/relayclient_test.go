@@ -575,7 +575,9 @@ func TestSendThatIsNeverAnswered(t *testing.T) {
 		_ = conn.Close()
 		c.Close()
 		close(network)
-		<-served
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the relay: %v", err)
+		}
 		_ = s.Close()
 	})
 }
