@@ -47,6 +47,12 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 	})
 	if err != nil {
 		_ = os.Remove(dir) // if nothing is in it
+		if errors.Is(err, &client.Error{Code: client.CodeUnreachable}) {
+			return &client.Error{
+				Code: client.CodeUnreachable, Err: err,
+				Message: "the relay at " + account.Server + " does not answer; start one with chate2e-server, or name another with --server URL",
+			}
+		}
 		return err
 	}
 	s := e.host(ctx, engine)
@@ -188,6 +194,7 @@ func (*deleteCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(dir) // if nothing is in it
 	return e.result(map[string]bool{"deleted": true}, "The account is deleted.\n")
 }
 
