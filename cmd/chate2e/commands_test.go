@@ -341,7 +341,7 @@ func TestFields(t *testing.T) {
 			t.Errorf("%q printed nothing", c.args)
 		}
 		for _, o := range all {
-			for _, field := range strings.Fields(c.fields) {
+			for field := range strings.FieldsSeq(c.fields) {
 				if _, is := o[field]; !is {
 					t.Errorf("%q: no %q in %v", c.args, field, o)
 				}
@@ -365,6 +365,8 @@ func TestText(t *testing.T) {
 		{bob, exitOK, "", "Nothing found.", []string{"search", "x"}},
 		{alice, exitOK, "bob  bob  ", "", []string{"contacts", "add", "bob"}},
 		{bob, exitOK, "asks to be a contact: chate2e --profile bob contacts accept ", "", []string{"recv"}},
+		{alice, exitOK, "  I asked to be a contact\n", "", []string{"log", "bob"}},
+		{bob, exitOK, "  Alice asked to be a contact\n", "", []string{"log", "alice"}},
 		{bob, exitOK, "  accepted", "", []string{"contacts", "accept", "alice"}},
 		{bob, exitOK, "then: chate2e --profile bob verify WHO NUMBER", "", []string{"safety", "alice"}},
 		{bob, exitOK, "Alice and the conversation are removed.", "", []string{"contacts", "remove", "alice"}},
@@ -372,6 +374,7 @@ func TestText(t *testing.T) {
 		{newUser(t, bob.home, "new", server.url(), ""), exitError, "", "make one with: chate2e --profile new register NAME", []string{"whoami"}},
 		{newUser(t, bob.home, "default", server.url(), ""), exitError, "", "make one with: chate2e register NAME", []string{"whoami"}},
 		{newUser(t, bob.home, "new", "http://127.0.0.1:1", "p"), exitError, "", "the relay at http://127.0.0.1:1 does not answer", []string{"register", "new"}},
+		{newUser(t, bob.home, "new", "nowhere", "p"), exitUsage, "", "that is not the URL of a relay", []string{"register", "new"}},
 	} {
 		r := c.user.run("", c.args...)
 		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.Contains(r.errs, c.errs) {

@@ -176,11 +176,14 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 	}
 }
 
-// itemText is an item for people.
+// itemText is an item for people, new if program is how to answer it.
 func itemText(i localapi.Item, text, program string) string {
 	name := clean(i.FromName)
 	if i.Direction == client.DirectionOut {
-		name = "me"
+		name = "I"
+		if i.Kind == client.KindText {
+			name = "me"
+		}
 	}
 	head := local(i.SentAt) + "  "
 	indent := columns(head)
@@ -195,10 +198,9 @@ func itemText(i localapi.Item, text, program string) string {
 			line += "  [" + clean(string(i.State)) + "]"
 		}
 	case client.KindRequest:
-		switch i.Direction {
-		case client.DirectionOut:
+		if i.Direction == client.DirectionOut || program == "" {
 			line += " asked to be a contact"
-		default:
+		} else {
 			line += " asks to be a contact: " + program + " contacts accept " + clean(i.From)
 		}
 	case client.KindAccepted:
@@ -251,7 +253,7 @@ func (c *logCmd) Run(ctx context.Context, e *env) error {
 		}
 		for _, items := range slices.Backward(pages) {
 			for _, i := range items {
-				if err := e.result(logObject(i), itemText(i, i.Text, e.program())); err != nil {
+				if err := e.result(logObject(i), itemText(i, i.Text, "")); err != nil {
 					return err
 				}
 			}
@@ -278,7 +280,7 @@ func (c *searchCmd) Run(ctx context.Context, e *env) error {
 			e.note("Nothing found.")
 		}
 		for _, i := range items {
-			if err := e.result(foundJSON{logObject(i), i.Snippet}, itemText(i, i.Snippet, e.program())); err != nil {
+			if err := e.result(foundJSON{logObject(i), i.Snippet}, itemText(i, i.Snippet, "")); err != nil {
 				return err
 			}
 		}
