@@ -112,6 +112,15 @@ func TestStory(t *testing.T) {
 	if steps, _ := session["ratchet_steps"].(float64); steps < 2 {
 		t.Errorf("ratchet_steps: %v", session)
 	}
+	pq, _ := session["pq_ratchet"].(map[string]any)
+	equal(t, "epoch", []any{session["epoch"], session["completed_at"], pq["epoch"]}, []any{1, nil, 1})
+	if text := alice.run("", "status", "bob").out; !strings.Contains(text, "epoch of the post-quantum ratchet") ||
+		!strings.Contains(text, " sent") || !strings.Contains(text, "none yet") {
+		t.Errorf("status for people: %s", text)
+	}
+	if text := alice.run("", "inspect", "bob").out; !strings.Contains(text, "carries chunk 0") || !strings.Contains(text, "Chunks of epoch 1 now: ") {
+		t.Errorf("inspect for people: %s", text)
+	}
 	kinds := map[any]int{}
 	for _, e := range alice.list("inspect", "bob") {
 		kinds[e["kind"]]++

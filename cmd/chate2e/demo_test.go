@@ -53,6 +53,11 @@ func TestScripts(t *testing.T) {
 			t.Errorf("step %s has no text", step)
 		}
 	}
+	for _, payload := range []string{"header", "vector", "vector_ack", "ack", "ciphertext_1", "ciphertext_2"} {
+		if english.carries[payload] == "" || chinese.carries[payload] == "" {
+			t.Errorf("payload %s has no text", payload)
+		}
+	}
 }
 
 func TestLanguage(t *testing.T) {

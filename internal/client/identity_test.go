@@ -14,6 +14,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/safety"
 	"github.com/chate2e/chate2e/signal/session"
 )
 
@@ -414,5 +415,43 @@ func TestSafetyNumbers(t *testing.T) {
 		}
 		_, err = alice.Safety(ctx, dave)
 		wantCode(t, "offline", err, client.CodeNoKey)
+	})
+}
+
+// Whoever compares a part of the number only compares both keys: each of the twelve
+// groups changes when either account key does.
+func TestEveryGroupOfASafetyNumberIsAboutBothKeys(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const trials, groups = 100, safety.NumberLength / safety.GroupLength
+		alice, bob := w.register("alice"), w.register("bob")
+		numbers := map[*person][]string{}
+		for range trials + 1 {
+			other := w.puppet()
+			for _, p := range []*person{alice, bob} {
+				p.add(other.id())
+				s, err := p.Safety(t.Context(), other.id())
+				if err != nil {
+					t.Fatal(err)
+				}
+				numbers[p] = append(numbers[p], s.Number)
+			}
+		}
+		var theirs, ours [groups]int
+		for i := range trials {
+			for g := range groups {
+				at := func(number string) string { return number[g*safety.GroupLength : (g+1)*safety.GroupLength] }
+				if at(numbers[alice][i]) != at(numbers[alice][i+1]) {
+					theirs[g]++
+				}
+				if at(numbers[alice][i]) != at(numbers[bob][i]) {
+					ours[g]++
+				}
+			}
+		}
+		for g := range groups {
+			if theirs[g] < trials*8/10 || ours[g] < trials*8/10 {
+				t.Errorf("of %d other keys of theirs %d, and of ours %d, have another group %d", trials, theirs[g], ours[g], g+1)
+			}
+		}
 	})
 }
