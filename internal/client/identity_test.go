@@ -382,7 +382,7 @@ func TestSessionBegunWithUsedPreKeys(t *testing.T) {
 		bundle := alice.fetch(bob.id)
 		begin := func(p *puppet) *session.Record {
 			t.Helper()
-			record, err := session.New(pqxdh.Chate2eV1, p.identity.Address, pqxdh.Address{Name: bob.id, Device: 1})
+			record, err := session.New(pqxdh.Chate2eV1, p.identity.Address, signal.Address{Name: bob.id, Device: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
