@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
@@ -238,7 +239,7 @@ func (w *world) finishPair(p, other *person) {
 
 // left looks at the files of the relay, which does not run any more.
 func (w *world) left() {
-	report, err := sqlite.Inspect(w.t.Context(), w.relay.database())
+	report, err := sqlite.Inspect(w.t.Context(), w.relay.database(), time.Now())
 	if err != nil || len(report.Problems) > 0 || report.Messages != 0 {
 		w.fault("P5: in the end the relay has %+v, %v", report, err)
 	}

@@ -30,7 +30,7 @@ func user(n int) relay.UserID {
 }
 
 // register makes an account with one device and returns its mailbox.
-func register(t *testing.T, db *sqlite.DB, n int) mailbox.ID {
+func register(t testing.TB, db *sqlite.DB, n int) mailbox.ID {
 	t.Helper()
 	sum := sha256.Sum256(fmt.Appendf(nil, "login %d", n))
 	r := mailbox.Registration{
@@ -252,6 +252,9 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("another: %v, want ErrStorageFull", err)
 			}
 		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || !report.Full {
+			t.Errorf("Inspect on a full disk: %+v, %v", report, err)
+		}
 		got := all(t, db, box)
 		if len(got) != accepted {
 			t.Fatalf("%d envelopes are there, %d were acknowledged", len(got), accepted)
@@ -293,6 +296,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		if info, err := os.Stat(path + "-reserve"); err != nil || info.Size() != sqlite.ReserveSize {
 			t.Errorf("the reserve is not back: %v, %v", info, err)
+		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || report.Full {
+			t.Errorf("Inspect with room again: %+v, %v", report, err)
 		}
 	})
 }
@@ -389,6 +395,9 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	if _, err := sqlite.Open(path, sqlite.Config{}); !errors.Is(err, sqlite.ErrNewer) {
 		t.Errorf("Open: %v, want ErrNewer", err)
 	}
+	if _, err := sqlite.Inspect(t.Context(), path, now); !errors.Is(err, sqlite.ErrNewer) {
+		t.Errorf("Inspect: %v, want ErrNewer", err)
+	}
 	if err := os.WriteFile(path, []byte("this is no database, but a letter of some length"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +475,7 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), to)
+	report, err := sqlite.Inspect(t.Context(), to, now)
 	if err != nil || len(report.Problems) != 0 || report.Accounts != 2 || report.Messages < 20 {
 		t.Errorf("the copy: %+v, %v", report, err)
 	}
@@ -543,7 +552,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), path)
+	report, err := sqlite.Inspect(t.Context(), path, now)
 	if err != nil || len(report.Problems) != 0 || report.Messages != 300 {
 		t.Fatalf("a sound database: %+v, %v", report, err)
 	}
@@ -559,7 +568,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := sqlite.Inspect(t.Context(), path); err == nil && len(report.Problems) == 0 {
+	if report, err := sqlite.Inspect(t.Context(), path, now); err == nil && len(report.Problems) == 0 {
 		t.Error("the damage was not found")
 	}
 }
