@@ -100,9 +100,9 @@ type closing struct {
 	err    *relay.Error // said in a last frame; nil to go without a word
 }
 
-// serveSocket is GET /v1/ws with an upgrade. The connection goes on in a goroutine of
-// its own when it returns: that of the request holds much that is of no use any more,
-// and a connection that is idle should be small.
+// serveSocket is GET /v1/ws with an upgrade. When the client has logged in, the
+// connection goes on in a goroutine of its own: that of the request has a large stack
+// by then, and holds much that is of no use any more.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 	raw, ok := r.Context().Value(rawConnKey{}).(net.Conn)
 	if !ok || r.ProtoMajor != 1 {
@@ -141,10 +141,11 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 		return
 	}
 	conn.ws.SetReadLimit(authLimit)
+	welcome := conn.authenticate()
 	go func() {
 		defer s.live.Done()
 		defer leave()
-		conn.run()
+		conn.run(welcome)
 	}()
 }
 
@@ -205,10 +206,11 @@ func (u *upgrade) refusal() *relay.Error {
 }
 
 // run is the connection's goroutine. Nothing in it ends with a context: deadlines
-// bound every read and write, and close makes the connection say goodbye.
-func (c *conn) run() {
+// bound every read and write, and close makes the connection say goodbye, which is
+// all there is to do if the client is not welcome.
+func (c *conn) run(welcome bool) {
 	defer c.end()
-	if !c.authenticate() {
+	if !welcome {
 		return
 	}
 	c.s.metrics.connections.Add(1)
