@@ -176,7 +176,7 @@ func (w *wire) add(frame []byte) {
 		w.out = append(w.out, 0x80|byte(n))
 	} else {
 		w.out = append(w.out, 0x80|126)
-		w.out = binary.BigEndian.AppendUint16(w.out, uint16(n)) //nolint:gosec // below 64 KiB here
+		w.out = binary.BigEndian.AppendUint16(w.out, uint16(n))
 	}
 	w.out = append(append(w.out, 0, 0, 0, 0), frame...)
 }
@@ -271,7 +271,7 @@ func report(b *testing.B, what string, messages int, took, cpu time.Duration) {
 // send adds a frame with one message. Its body begins with the time.
 func (r *benchRelay) send(w *wire, to int, ref uint64, now time.Time) {
 	body := make([]byte, benchBody)
-	binary.BigEndian.PutUint64(body, uint64(now.UnixNano())) //nolint:gosec // after 1970
+	binary.BigEndian.PutUint64(body, uint64(now.UnixNano()))
 	w.add(relay.AppendSend(nil, relay.Send{
 		Ref: ref, To: r.people[to].address.User,
 		Envelopes: []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: body}},
@@ -338,7 +338,7 @@ func (r *benchRelay) converse(b *testing.B, count, first int, pace func(add func
 					}
 					now := time.Now().UnixNano()
 					for _, in := range p.Envelopes {
-						own = append(own, time.Duration(now-int64(binary.BigEndian.Uint64(in.Body)))) //nolint:gosec // written by send
+						own = append(own, time.Duration(now-int64(binary.BigEndian.Uint64(in.Body))))
 					}
 					w.ack(p.Envelopes)
 					if n := int64(len(p.Envelopes)); n > 0 && missing.Add(-n) == 0 {
@@ -347,6 +347,7 @@ func (r *benchRelay) converse(b *testing.B, count, first int, pace func(add func
 				case relay.FrameRefused, relay.FrameBye:
 					b.Errorf("the relay refuses: %q", frame)
 					return
+				default:
 				}
 				// What belongs together goes together.
 				if w.in.Buffered() == 0 && w.flush() != nil {

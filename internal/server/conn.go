@@ -141,8 +141,8 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 		return
 	}
 	conn.ws.SetReadLimit(authLimit)
-	welcome := conn.authenticate()
-	go func() {
+	welcome := conn.authenticate(context.WithoutCancel(r.Context()))
+	go func() { //nolint:contextcheck // the context of the request ends here
 		defer s.live.Done()
 		defer leave()
 		conn.run(welcome)
@@ -285,11 +285,11 @@ func (c *conn) pinged(context.Context, []byte) bool {
 }
 
 // authenticate reads the first frame.
-func (c *conn) authenticate() bool {
+func (c *conn) authenticate(ctx context.Context) bool {
 	if !c.await(authTimeout) {
 		return false
 	}
-	typ, frame, err := c.ws.Read(context.Background()) // the deadline is on raw
+	typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
 	if err != nil {
 		return false
 	}
@@ -303,7 +303,7 @@ func (c *conn) authenticate() bool {
 		c.close(websocket.StatusPolicyViolation, errUnauthorized)
 		return false
 	}
-	if c.session, err = c.s.store.Session(context.Background(), token.Hash(), time.Now()); err != nil {
+	if c.session, err = c.s.store.Session(ctx, token.Hash(), time.Now()); err != nil {
 		c.fail(err)
 		return false
 	}

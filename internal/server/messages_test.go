@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -350,6 +351,42 @@ func TestTheFirstFrame(t *testing.T) {
 	}
 	if bye, status := s.end(t); bye == nil || status != websocket.StatusPolicyViolation {
 		t.Errorf("text: %v, status %v", bye, status)
+	}
+}
+
+// Whoever is refused a WebSocket is told so as everywhere else.
+func TestRefusedUpgrades(t *testing.T) {
+	n := start(t, open())
+	good := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
+	replaced := func(name string, value ...string) []string {
+		i := slices.Index(good, name)
+		return slices.Concat(good[:i], value, good[i+2:])
+	}
+	for name, test := range map[string]struct {
+		headers []string
+		code    relay.Code
+	}{
+		"a page of another origin": {append(slices.Clone(good), "Origin", "https://evil.example"), relay.CodeWrongOrigin},
+		"a file":                   {append(slices.Clone(good), "Origin", "null"), relay.CodeWrongOrigin},
+		"no key":                   {replaced("Sec-WebSocket-Key"), relay.CodeBadRequest},
+		"a bad key":                {replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key", "x"), relay.CodeBadRequest},
+		"an old version":           {replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version", "8"), relay.CodeBadRequest},
+		"no Connection":            {replaced("Connection"), relay.CodeUpgradeRequired},
+	} {
+		if got := n.http(t, "GET", "/v1/ws", "", nil, test.headers...); got.problem.Code != test.code {
+			t.Errorf("%s: status %d %s", name, got.status, got.body)
+		}
+	}
+	own, _, err := websocket.Dial(t.Context(), string(n.origin)+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // of a WebSocket
+		HTTPClient: n.httpClient(), HTTPHeader: http.Header{"Origin": {"http://relay.test"}},
+	})
+	if err != nil {
+		t.Fatalf("a page of the relay's own origin: %v", err)
+	}
+	_ = own.CloseNow()
+	var metrics bytes.Buffer
+	if err := n.server.WriteMetrics(&metrics); err != nil || !strings.Contains(metrics.String(), `requests_total{status="4xx"} 6`) {
+		t.Errorf("metrics: %v\n%s", err, metrics.String())
 	}
 }
 
