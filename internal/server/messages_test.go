@@ -18,9 +18,12 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/bus"
 	"github.com/chate2e/chate2e/internal/mailbox"
+	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
+	"github.com/chate2e/chate2e/internal/server"
 	"github.com/chate2e/chate2e/internal/testrand"
 )
 
@@ -924,6 +927,24 @@ func TestStopping(t *testing.T) {
 		if !stored[body] {
 			t.Fatalf("message %s was acknowledged and is lost (%d of %d are there)", body, len(stored), len(acks))
 		}
+	}
+}
+
+// A relay that is told to stop while it is starting has no error to tell of.
+func TestStoppedAtOnce(t *testing.T) {
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "relay.db"), sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	s, err := server.New(store, bus.NewLocal(), server.Config{Origins: []relay.Origin{"http://relay.test:80"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(ctx, newPipes()); err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 
