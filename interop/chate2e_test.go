@@ -10,23 +10,25 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/interop"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // device is the identity and the prekeys of one end of a conversation in chate2e/v1.
 type device struct {
 	identity pqxdh.Identity
 	keys     *pqxdh.Keys
-	them     pqxdh.Address
+	them     signal.Address
 	now      time.Time
 }
 
 func newDevice(name, peer string, oneTime int) (device, error) {
 	d := device{
-		identity: pqxdh.Identity{Address: pqxdh.Address{Name: name, Device: 1}, Key: curve.GenerateKey()},
-		them:     pqxdh.Address{Name: peer, Device: 1},
+		identity: pqxdh.Identity{Address: signal.Address{Name: name, Device: 1}, Key: curve.GenerateKey()},
+		them:     signal.Address{Name: peer, Device: 1},
 		now:      time.Now(),
 	}
 	var err error
@@ -124,7 +126,7 @@ func (e *recordEnd) Restart() error {
 var chate2eSuite = interop.Args{
 	"rootInfo":    "ChatE2E v1 root step",
 	"messageInfo": "ChatE2E v1 message key",
-	"layout":      []string{"hex:0102", "ratchetKey", "counter", "previousCounter", "salt"},
+	"layout":      []string{"hex:0102", "ratchetKey", "counter", "previousCounter", "salt", "extra"},
 }
 
 // handshake is what precedes the message in a PreKey message of chate2e/v1.
@@ -144,13 +146,30 @@ func handshake(h *pqxdh.Header) []byte {
 	return append(b, h.KEMCiphertext...)
 }
 
-// pythonEnd is an end whose ratchet and encryption are python3-doubleratchet's. The handshake, which needs
-// ML-KEM, is ours; from the root key on nothing of ours is involved.
+// pqMessage is the message of the post-quantum ratchet in a message of chate2e/v1 that has a handshake of
+// that many bytes in front; nil if there is none.
+func pqMessage(b []byte, handshake int) []byte {
+	const at = 2 + 32 + 4 + 4 + 16 // version, type, ratchet key, N, PN, salt
+	if len(b) <= handshake+at {
+		return nil
+	}
+	b = b[handshake+at:]
+	if size := int(b[0]); size < len(b) {
+		return b[1 : 1+size]
+	}
+	return nil
+}
+
+// pythonEnd is an end whose Double Ratchet and encryption are python3-doubleratchet's. The handshake, which
+// needs ML-KEM, is ours, and so is the post-quantum ratchet that runs beside: Python gets its key for each
+// message, and bytes to carry that mean nothing to it. From the root key on nothing else of ours is involved.
 type pythonEnd struct {
 	device
 	peer   *interop.Peer
 	party  string
-	agreed bool // the Python side knows the root key, and a message has opened if we did not begin
+	pq     *spqr.State // nil until the Python side knows the root key
+	before int         // bytes of the handshake in front of first messages, if they began
+	opened bool        // a message has opened
 }
 
 func newPythonEnd(peer *interop.Peer, name, them string, oneTime int) (*pythonEnd, error) {
@@ -181,7 +200,9 @@ func (e *pythonEnd) Begin(invitation json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	e.agreed = true
+	if e.pq, err = spqr.New(spqr.Initiator, agreed.PQ, spqr.Config{}); err != nil {
+		return err
+	}
 	return e.call("ratchet", interop.Args{
 		"role":            "initiator",
 		"sharedSecret":    agreed.Root.Bytes(),
@@ -192,13 +213,25 @@ func (e *pythonEnd) Begin(invitation json.RawMessage) error {
 }
 
 func (e *pythonEnd) Encrypt(plaintext []byte) (interop.Message, error) {
+	if e.pq == nil {
+		return interop.Message{}, errors.New("no session")
+	}
+	step, err := e.pq.Send()
+	if err != nil {
+		return interop.Message{}, err
+	}
 	var m interop.Message
-	err := e.call("encrypt", interop.Args{"plaintext": plaintext}, &m)
-	return m, err
+	err = e.call("encrypt", interop.Args{"plaintext": plaintext, "messageSalt": step.Key(), "extra": step.Message()}, &m)
+	if err != nil {
+		step.Discard()
+		return interop.Message{}, err
+	}
+	step.Commit()
+	return m, nil
 }
 
 func (e *pythonEnd) Decrypt(m interop.Message) ([]byte, error) {
-	if e.agreed {
+	if e.pq != nil && (e.opened || e.before == 0) {
 		return e.decrypt(m)
 	}
 	header, own, err := e.accept(m)
@@ -207,10 +240,10 @@ func (e *pythonEnd) Decrypt(m interop.Message) ([]byte, error) {
 	}
 	plaintext, err := e.decrypt(m)
 	if err != nil {
+		e.pq, e.before = nil, 0
 		return nil, errors.Join(err, e.call("session", interop.Args{"del": true}, nil))
 	}
 	e.keys.Consume(pqxdh.Consumed(header, own))
-	e.agreed = true
 	return plaintext, nil
 }
 
@@ -229,6 +262,10 @@ func (e *pythonEnd) accept(m interop.Message) (*pqxdh.Header, pqxdh.PreKeys, err
 	if err != nil {
 		return nil, pqxdh.PreKeys{}, err
 	}
+	if e.pq, err = spqr.New(spqr.Responder, agreed.PQ, spqr.Config{}); err != nil {
+		return nil, pqxdh.PreKeys{}, err
+	}
+	e.before = len(handshake(header))
 	return header, own, e.call("ratchet", interop.Args{
 		"role":              "responder",
 		"sharedSecret":      agreed.Root.Bytes(),
@@ -239,15 +276,37 @@ func (e *pythonEnd) accept(m interop.Message) (*pqxdh.Header, pqxdh.PreKeys, err
 }
 
 func (e *pythonEnd) decrypt(m interop.Message) ([]byte, error) {
+	before := 0
+	if session.Type(m.Type) == session.TypePreKey {
+		before = e.before
+	}
+	step, err := e.pq.Receive(pqMessage(m.Bytes, before))
+	switch {
+	case errors.Is(err, spqr.ErrDuplicate):
+		return nil, &interop.Error{Op: "decrypt", Name: "DuplicatedMessage", Message: err.Error()}
+	case err != nil:
+		return nil, &interop.Error{Op: "decrypt", Name: "InvalidMessage", Message: err.Error()}
+	}
 	var reply struct{ Plaintext []byte }
-	err := e.call("decrypt", interop.Args{"type": m.Type, "message": m.Bytes}, &reply)
-	return reply.Plaintext, err
+	if err := e.call("decrypt", interop.Args{"type": m.Type, "message": m.Bytes, "messageSalt": step.Key()}, &reply); err != nil {
+		step.Discard()
+		return nil, err
+	}
+	step.Commit()
+	e.opened = true
+	return reply.Plaintext, nil
 }
 
 func (e *pythonEnd) Snapshot() ([]byte, error) {
 	var s sessionReply
-	err := e.call("session", nil, &s)
-	return e.keys.Append(s.Record), err
+	if err := e.call("session", nil, &s); err != nil {
+		return nil, err
+	}
+	b := e.keys.Append(s.Record)
+	if e.pq != nil {
+		b = e.pq.Append(b)
+	}
+	return b, nil
 }
 
 func (e *pythonEnd) Restart() error {
@@ -258,20 +317,26 @@ func (e *pythonEnd) Restart() error {
 	if err := e.call("session", interop.Args{"del": true}, nil); err != nil {
 		return err
 	}
-	err := e.call("session", interop.Args{"set": before.Record}, &after)
-	if err == nil && !bytes.Equal(before.Record, after.Record) {
-		err = errors.New("a session that was read back is not what was written out")
+	if err := e.call("session", interop.Args{"set": before.Record}, &after); err != nil {
+		return err
 	}
+	if !bytes.Equal(before.Record, after.Record) {
+		return errors.New("a session that was read back is not what was written out")
+	}
+	var err error
+	e.pq, err = spqr.Parse(e.pq.Append(nil), spqr.Config{})
 	return err
 }
 
-// TestChate2eWithPython has our suite and python3-doubleratchet with AES-256-GCM talk to each other: the
-// classical part of chate2e/v1, and every byte of its messages, as another implementation sees them.
+// TestChate2eWithPython has our suite and python3-doubleratchet with AES-256-GCM talk to each other: how the
+// two ratchets of chate2e/v1 come together, and every byte of its messages, as another implementation of the
+// Double Ratchet sees them.
 func TestChate2eWithPython(t *testing.T) {
 	t.Parallel()
 	peer := start(t, pythonCommand(t))
-	cfg := ratchet
+	cfg := specification
 	cfg.Window = 40 // keys of a chain that was left are kept, unlike libsignal's chains
+	epochs := uint64(0)
 	play(t, ours, cfg, func(seed uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
 		oneTime := int(seed / 2 % 2)
 		left, err := newRecordEnd("gopher", "python", oneTime)
@@ -279,15 +344,22 @@ func TestChate2eWithPython(t *testing.T) {
 			return nil, nil, nil, err
 		}
 		right, err := newPythonEnd(peer, "python", "gopher", oneTime)
-		forget := func() error { return right.call("forgetParty", nil, nil) }
+		forget := func() error {
+			epochs += right.pq.Status().Completed
+			return right.call("forgetParty", nil, nil)
+		}
 		return left, right, forget, err
 	})
+	t.Logf("%d epochs of the post-quantum ratchet", epochs)
+	if epochs == 0 {
+		t.Error("no epoch of the post-quantum ratchet was completed")
+	}
 }
 
 // TestChate2eWithItself plays the schedules that take two of us: both starting at once.
 func TestChate2eWithItself(t *testing.T) {
 	t.Parallel()
-	cfg := interop.Config{Window: 40, Refusals: ratchet.Refusals}
+	cfg := interop.Config{Window: 40, Refusals: specification.Refusals}
 	play(t, 2*theirs, cfg, func(seed uint64) (interop.Endpoint, interop.Endpoint, func() error, error) {
 		left, err := newRecordEnd("alice", "bob", int(seed/3%2))
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/chate2e/chate2e/interop"
 )
 
-var signal = interop.Config{Mangle: interop.MangleSignal}
+var libsignal = interop.Config{Mangle: interop.MangleSignal}
 
 // The official library with itself: what the schedules ask of a peer is what the library does, and the
 // peer program does not get in its way.
@@ -16,37 +16,37 @@ var signal = interop.Config{Mangle: interop.MangleSignal}
 func TestNode044With044(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.44.0"), nodePeer(t, "0.44.0")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{Classical: true}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{Classical: true}))
 }
 
 func TestNode072With072(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.72.1"), nodePeer(t, "0.72.1")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode044With072(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.44.0"), nodePeer(t, "0.72.1")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode076With072(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.72.1")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode103With103(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.103.0"), nodePeer(t, "0.103.0")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestNode076With103(t *testing.T) {
 	t.Parallel()
 	left, right := nodePeer(t, "0.76.0"), nodePeer(t, "0.103.0")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 // TestNodeFaults sees that a fault in one of two real peers does not go unnoticed.
@@ -61,7 +61,7 @@ func TestNodeFaults(t *testing.T) {
 			}
 			faulty := sabotage.make()
 			faulty.Endpoint = r
-			_, err = interop.NewSchedule(1, signal).Run(l, faulty)
+			_, err = interop.NewSchedule(1, libsignal).Run(l, faulty)
 			failure, ok := errors.AsType[*interop.ScheduleError](err)
 			if !ok {
 				t.Fatalf("got error %v, want a failure", err)

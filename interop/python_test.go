@@ -20,9 +20,9 @@ func pythonCommand(t *testing.T) interop.Command {
 	return interop.Command{}
 }
 
-// ratchet says that a duplicate may look like a forgery: a ratchet that follows the specification forgets
+// specification says that a duplicate may look like a forgery: a ratchet that follows the specification forgets
 // the chains it has left.
-var ratchet = interop.Config{OneStarts: true, Refusals: []string{"DuplicatedMessage", "InvalidMessage"}}
+var specification = interop.Config{OneStarts: true, Refusals: []string{"DuplicatedMessage", "InvalidMessage"}}
 
 func TestPythonBadLines(t *testing.T) {
 	t.Parallel()
@@ -31,5 +31,5 @@ func TestPythonBadLines(t *testing.T) {
 
 func TestPythonWithPython(t *testing.T) {
 	t.Parallel()
-	play(t, theirs, ratchet, parties(start(t, pythonCommand(t)), start(t, pythonCommand(t)), interop.PairConfig{}))
+	play(t, theirs, specification, parties(start(t, pythonCommand(t)), start(t, pythonCommand(t)), interop.PairConfig{}))
 }

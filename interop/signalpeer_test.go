@@ -14,34 +14,34 @@ var without = []string{"-spqr", "off"}
 func TestGoWithNode044Classical(t *testing.T) {
 	t.Parallel()
 	left, right := start(t, goCommand(t, without...)), nodePeer(t, "0.44.0")
-	play(t, ours, signal, parties(left, right, interop.PairConfig{Classical: true}))
+	play(t, ours, libsignal, parties(left, right, interop.PairConfig{Classical: true}))
 }
 
 func TestGoWithNode044(t *testing.T) {
 	t.Parallel()
 	left, right := start(t, goCommand(t, without...)), nodePeer(t, "0.44.0")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestGoWithNode072(t *testing.T) {
 	t.Parallel()
 	left, right := start(t, goCommand(t, without...)), nodePeer(t, "0.72.1")
-	play(t, ours, signal, parties(left, right, interop.PairConfig{}))
+	play(t, ours, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 // TestGoWithoutWithNode076 talks to a version that would use the post-quantum ratchet if we had it.
 func TestGoWithoutWithNode076(t *testing.T) {
 	t.Parallel()
 	left, right := start(t, goCommand(t, without...)), nodePeer(t, "0.76.0")
-	play(t, theirs, signal, parties(left, right, interop.PairConfig{}))
+	play(t, theirs, libsignal, parties(left, right, interop.PairConfig{}))
 }
 
 func TestGoWithGo(t *testing.T) {
 	t.Parallel()
 	left, right := start(t, goCommand(t, without...)), start(t, goCommand(t, without...))
-	t.Run("PQXDH", func(t *testing.T) { play(t, theirs, signal, parties(left, right, interop.PairConfig{})) })
+	t.Run("PQXDH", func(t *testing.T) { play(t, theirs, libsignal, parties(left, right, interop.PairConfig{})) })
 	t.Run("X3DH", func(t *testing.T) {
-		play(t, theirs, signal, parties(left, right, interop.PairConfig{Classical: true}))
+		play(t, theirs, libsignal, parties(left, right, interop.PairConfig{Classical: true}))
 	})
 }
 

@@ -27,8 +27,8 @@ import (
 // withStore runs f on the database of a relay that has been started before. The
 // relay may be running.
 func withStore(c *settings, f func(*sqlite.DB) error) (err error) {
-	if _, err := os.Stat(c.database()); err != nil {
-		return fmt.Errorf("no relay has been started with --data %s", c.data)
+	if err := c.started(); err != nil {
+		return err
 	}
 	store, err := c.openStore()
 	if err != nil {
@@ -36,6 +36,14 @@ func withStore(c *settings, f func(*sqlite.DB) error) (err error) {
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	return f(store)
+}
+
+// started returns an error unless there is a database.
+func (c *settings) started() error {
+	if _, err := os.Stat(c.database()); err != nil {
+		return fmt.Errorf("no relay has been started with --data %s", c.data)
+	}
+	return nil
 }
 
 // inviteIDBytes is how much of an invitation's hash is its ID.
@@ -187,6 +195,9 @@ func userDelete(ctx context.Context, c *settings, args []string, stdout, _ io.Wr
 }
 
 func backup(ctx context.Context, c *settings, args []string, stdout, _ io.Writer) error {
+	if err := c.started(); err != nil {
+		return err
+	}
 	if err := sqlite.Backup(ctx, c.database(), args[0]); err != nil {
 		return err
 	}
@@ -249,7 +260,7 @@ func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) e
 
 func orError(text string, err error) string {
 	if err != nil {
-		return err.Error()
+		return strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
 	}
 	return text
 }

@@ -347,7 +347,7 @@ func (r *benchRelay) converse(b *testing.B, count, first int, pace func(add func
 				case relay.FrameRefused, relay.FrameBye:
 					b.Errorf("the relay refuses: %q", frame)
 					return
-				default:
+				default: // what the relay never sends, or what a benchmark does not look at
 				}
 				// What belongs together goes together.
 				if w.in.Buffered() == 0 && w.flush() != nil {

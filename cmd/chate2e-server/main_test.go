@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -755,6 +756,40 @@ func TestUsage(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"--help"}, none, &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "invite create") || !strings.Contains(stdout.String(), "--trusted-proxy") {
 		t.Errorf("help: exit code %d\n%s%s", code, &stdout, &stderr)
+	}
+	newSettings().fs.VisitAll(func(f *flag.Flag) {
+		if n := strings.Count(stdout.String(), "  --"+f.Name); n == 0 {
+			t.Errorf("help does not name --%s", f.Name)
+		}
+	})
+	stdout.Reset()
+	if code := run(t.Context(), []string{"invite", "create", "--help"}, none, &stdout, &stderr); code != 0 ||
+		!strings.Contains(stdout.String(), "--expires") || strings.Contains(stdout.String(), "--trusted-proxy") {
+		t.Errorf("help of a command: exit code %d\n%s%s", code, &stdout, &stderr)
+	}
+	stderr.Reset()
+	if run(t.Context(), []string{"user"}, none, &stdout, &stderr); !strings.Contains(stderr.String(), "user list|disable|enable|delete") {
+		t.Errorf("half a command: %s", &stderr)
+	}
+}
+
+// Two relays on one database would not wake each other.
+func TestOneRelayForADirectory(t *testing.T) {
+	data := t.TempDir()
+	first := serveProcess(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	var stderr bytes.Buffer
+	second := subprocess(t.Context(), "serve", "--listen", "127.0.0.1:0", "--data", data)
+	second.Stderr = &stderr
+	if err := second.Run(); err == nil || !strings.Contains(stderr.String(), "another relay is using it") {
+		t.Errorf("a second relay: %v, %q", err, &stderr)
+	}
+	if out, err := subprocess(t.Context(), "user", "list", "--data", data).CombinedOutput(); err != nil {
+		t.Errorf("user list beside the relay: %v, %s", err, out)
+	}
+	first.kill(t)
+	again := serveProcess(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	if code := again.terminate(t); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }
 

@@ -28,6 +28,23 @@ import (
 	"github.com/chate2e/chate2e/internal/server"
 )
 
+// errLocked: another process holds the lock.
+var errLocked = errors.New("another relay is using it")
+
+// lock takes the data directory for one relay, making it if need be. Two relays on
+// one database would not wake each other: messages between their users would be
+// late. Other commands need no lock.
+func (c *settings) lock() (unlock func(), err error) {
+	if err = os.MkdirAll(c.data, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	f, err := lockFile(filepath.Join(c.data, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("the data directory %s: %w", c.data, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
 // openStore opens the database, making its directory if need be.
 func (c *settings) openStore() (*sqlite.DB, error) {
 	if err := os.MkdirAll(c.data, 0o700); err != nil {
@@ -52,6 +69,11 @@ func serve(ctx context.Context, c *settings, _ []string, stdout, stderr io.Write
 	if err != nil {
 		return err
 	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	store, err := c.openStore()
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ const (
 	defaultListen       = "127.0.0.1:5000"
 	defaultListenDomain = ":443"
 	databaseName        = "relay.db"
+	lockName            = "lock"
 )
 
 // settings are what flags, environment and configuration file say, in this order
@@ -94,11 +95,12 @@ func newSettings() *settings {
 	return c
 }
 
-// parse reads flags and words in any order and returns the words.
+// parse reads flags and words in any order and returns the words; with
+// [flag.ErrHelp] those before it.
 func (c *settings) parse(args []string) (words []string, err error) {
 	for {
 		if err := c.fs.Parse(args); err != nil {
-			return nil, err
+			return words, err
 		}
 		if c.fs.NArg() == 0 {
 			return words, nil
@@ -309,19 +311,51 @@ func defaultData() string {
 	}
 }
 
-// usage prints the help.
-func (c *settings) usage(w io.Writer) {
-	_, _ = fmt.Fprint(w, "A relay for ChatE2E: it keeps public keys and passes on messages it cannot read.\n\nUsage: chate2e-server [COMMAND] [FLAGS]\n\nCommands:\n")
+// usage prints the help: that of the command which the words name, or else of all.
+func (c *settings) usage(w io.Writer, words []string) {
+	const everywhere = "each also an environment variable CHATE2E_… and a key of the TOML file"
+	if len(words) > 0 {
+		if cmd, _, err := find(words); err == nil {
+			_, _ = fmt.Fprintf(w, "Usage: chate2e-server %s [FLAGS]\n\n%s\n\nFlags, %s:\n",
+				strings.TrimSpace(cmd.name+" "+cmd.arguments), upperFirst(cmd.summary), everywhere)
+			c.flagUsage(w, append(slices.Clone(common), cmd.flags...))
+			return
+		}
+	}
+	_, _ = fmt.Fprint(w, "A relay for ChatE2E: it keeps public keys and passes on messages it cannot read.\n\n"+
+		"Usage: chate2e-server [COMMAND] [FLAGS]\n\nCommands:\n")
 	for _, cmd := range commands {
 		_, _ = fmt.Fprintf(w, "  %-22s %s\n", strings.TrimSpace(cmd.name+" "+cmd.arguments), cmd.summary)
 	}
-	_, _ = fmt.Fprint(w, "\nFlags, each also an environment variable CHATE2E_… and a key of the TOML file:\n")
-	c.fs.VisitAll(func(f *flag.Flag) {
+	_, _ = fmt.Fprintf(w, "\nFlags, %s:\n", everywhere)
+	c.flagUsage(w, common)
+	shown := slices.Clone(common)
+	for _, cmd := range commands {
+		var others []string
+		for _, name := range cmd.flags {
+			if !slices.Contains(shown, name) {
+				others = append(others, name)
+			}
+		}
+		if len(others) > 0 {
+			_, _ = fmt.Fprintf(w, "\nFlags of %s:\n", cmd.name)
+			c.flagUsage(w, others)
+			shown = append(shown, others...)
+		}
+	}
+	_, _ = fmt.Fprint(w, "\nRun \"chate2e-server COMMAND --help\" for the flags of one command.\n")
+}
+
+// flagUsage prints what the named flags mean.
+func (c *settings) flagUsage(w io.Writer, names []string) {
+	for _, name := range names {
+		f := c.fs.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
-		name := strings.TrimSpace("--" + f.Name + " " + value)
 		if f.DefValue != "" && f.DefValue != "false" {
 			text += " (" + f.DefValue + ")"
 		}
-		_, _ = fmt.Fprintf(w, "  %s\n        %s\n", name, text)
-	})
+		_, _ = fmt.Fprintf(w, "  %s\n        %s\n", strings.TrimSpace("--"+name+" "+value), text)
+	}
 }
+
+func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }

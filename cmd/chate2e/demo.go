@@ -18,10 +18,13 @@ import (
 
 type demoCmd struct {
 	Text bool   `help:"Play it in the terminal."`
-	Lang string `enum:",en,zh" default:"" placeholder:"en|zh" help:"Language (that of the locale)."`
+	Lang string `placeholder:"en|zh" help:"Language (that of the locale)."`
 }
 
 func (c *demoCmd) Run(ctx context.Context, e *env) error {
+	if c.Lang != "" && scripts[c.Lang] == nil {
+		return usageError("--lang can be en or zh")
+	}
 	out := e.out
 	if e.json { // the result is the sum; the story is for people
 		out = e.errs
@@ -157,6 +160,7 @@ func (d *demo) befriend(ctx context.Context) error {
 	d.agreement(started)
 	d.act(t.ratchetHead)
 	d.explain(t.ratchetText)
+	d.explain(t.tripleText)
 	request, err := d.sealed(ctx, alice, bob, t.asks)
 	if err != nil {
 		return err
@@ -305,7 +309,7 @@ func (d *demo) details(a *actor, e client.ProtocolEvent) {
 	for _, s := range e.Steps {
 		text := d.detailText(s, e)
 		if s.Label != "" {
-			text += " · KDF “" + s.Label + "”"
+			text += " · KDF “" + strings.ReplaceAll(s.Label, " ", "\u00a0") + "”" // stays on one line
 		}
 		d.detail(a.colour, text)
 	}
@@ -322,6 +326,19 @@ func (d *demo) detailText(s client.ProtocolStep, e client.ProtocolEvent) string 
 		return fmt.Sprintf(t.chainSending, s.N)
 	case "chain_receiving":
 		return fmt.Sprintf(t.chainReceiving, s.N)
+	case "pq_key":
+		text := t.pqReceiving
+		if e.Kind == "encrypted" {
+			text = t.pqSending
+		}
+		return fmt.Sprintf(text, e.PQ.KeyEpoch, e.PQ.Key)
+	case "pq_chunk":
+		if e.PQ.Chunk < 0 {
+			return fmt.Sprintf(t.carries[e.PQ.Payload], e.PQ.Epoch)
+		}
+		return fmt.Sprintf(t.carries[e.PQ.Payload], e.PQ.Chunk, e.PQ.Epoch)
+	case "pq_epoch":
+		return fmt.Sprintf(t.pqEpoch, e.PQ.Completed)
 	case "skipped":
 		return fmt.Sprintf(t.skipped, s.Count)
 	case "skipped_key_used":
@@ -415,6 +432,7 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 		}
 		var sealed, opened int
 		var last client.ProtocolCounters
+		var pq client.PQRatchet
 		for _, e := range events {
 			switch e.Kind {
 			case "encrypted":
@@ -425,8 +443,12 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 			if e.Count != nil {
 				last = *e.Count
 			}
+			if last.PQ != nil {
+				pq = *last.PQ
+			}
 		}
 		d.says(a.colour, a.name, fmt.Sprintf(t.counters, a.name, last.RootSteps, sealed, opened))
+		d.says(a.colour, "", fmt.Sprintf(t.chunks, pq.Epoch, pq.Sent, pq.Held, pq.Needed))
 	}
 	sum.Envelopes, sum.Bytes = d.relay.totals()
 	d.says(blue, t.relayName, fmt.Sprintf(t.relayTotal, sum.Envelopes, sum.Bytes))

@@ -26,12 +26,16 @@ type script struct {
 	offers, offered              string
 
 	ratchetHead, ratchetText       string
+	tripleText                     string
 	talkHead                       string
 	types, reads                   string
 	relaySees, relayLine           string
 	rootSending, rootReceiving     string
 	chainSending, chainReceiving   string
 	sealed, opened                 string
+	pqSending, pqReceiving         string
+	carries                        map[string]string // of the post-quantum ratchet's payloads
+	pqEpoch                        string
 	skipped, skippedUsed           string
 	backHead, backText, talkOnText string
 
@@ -39,7 +43,7 @@ type script struct {
 
 	safetyHead, safetyText, safetyShows, verified string
 
-	endHead, counters, relayTotal, searched, bye string
+	endHead, counters, chunks, relayTotal, searched, bye string
 
 	texts [5]string // that Alice and Bob say
 
@@ -120,11 +124,15 @@ var english = script{
 	offers:      "tells Bob where to see whether she is online: only he can read that, too",
 	offered:     "knows where to look now",
 
-	ratchetHead: "The double ratchet",
+	ratchetHead: "The triple ratchet",
 	ratchetText: "Each message gets a key of its own. A chain of hashes gives the keys of one side's messages in a " +
 		"row and forgets each after use. Whenever the other side answers, a new key pair comes in and the " +
 		"root key takes a step: whoever steals all keys today reads nothing of yesterday, and is shut out " +
 		"again after the next answer.",
+	tripleText: "A third ratchet turns beside, for the day when somebody has a quantum computer: the two take turns at " +
+		"making a new post-quantum key (ML-KEM-768). It is too large for one message, so it travels in chunks, " +
+		"one in each, in any order; some eighty messages complete an epoch. Every message key is made of both: " +
+		"whoever breaks only one ratchet reads nothing.",
 	talkHead:       "They talk",
 	types:          "%s types",
 	reads:          "%s reads",
@@ -136,11 +144,22 @@ var english = script{
 	chainReceiving: "the receiving chain gives the key of message %d and moves on",
 	sealed:         "AES-256-GCM: text padded to %d bytes, %d bytes with header and tag; the key is erased",
 	opened:         "AES-256-GCM: the tag is right, %d bytes open; the key is erased",
-	skipped:        "%d keys of messages that have not come yet are put aside",
-	skippedUsed:    "message %d came late: its key had been put aside",
-	backHead:       "Bob answers",
-	backText:       "An answer turns the ratchet: Bob makes a new key pair, Alice learns its public half.",
-	talkOnText:     "A second message in a row takes only a step of the chain: no new key pair.",
+	pqSending:      "the post-quantum ratchet's sending chain of epoch %d gives key %d, for the message key, too",
+	pqReceiving:    "the post-quantum ratchet's receiving chain of epoch %d gives key %d, for the message key, too",
+	carries: map[string]string{
+		"header":       "carries chunk %d of the header of a new ML-KEM-768 key, for epoch %d",
+		"vector":       "carries chunk %d of the ML-KEM-768 key, for epoch %d",
+		"vector_ack":   "carries chunk %d of the ML-KEM-768 key, for epoch %d, and: the ciphertext's first part is complete",
+		"ack":          "says that the ciphertext's first part is complete, for epoch %d",
+		"ciphertext_1": "carries chunk %d of the ciphertext's first part, for epoch %d",
+		"ciphertext_2": "carries chunk %d of the ciphertext's second part, for epoch %d",
+	},
+	pqEpoch:     "epoch %d is complete: its secret gives new chains for both directions",
+	skipped:     "%d keys of messages that have not come yet are put aside",
+	skippedUsed: "message %d came late: its key had been put aside",
+	backHead:    "Bob answers",
+	backText:    "An answer turns the ratchet: Bob makes a new key pair, Alice learns its public half.",
+	talkOnText:  "A second message in a row takes only a step of the chain: no new key pair.",
 
 	offlineHead: "Bob is away",
 	offlineText: "Bob closes his computer. Alice writes all the same; the relay keeps the envelope until Bob has it " +
@@ -157,9 +176,10 @@ var english = script{
 
 	endHead:    "What happened",
 	counters:   "%s took %d ratchet steps, encrypted %d messages and opened %d.",
+	chunks:     "The post-quantum ratchet is in epoch %d: %d chunks sent, %d of %d received.",
 	relayTotal: "The relay carried %d envelopes with %d bytes.",
 	searched:   "Every byte that it stored was searched for the five texts: found %d times.",
-	bye:        "Now do it yourself: chate2e-server, then chate2e --profile alice register alice",
+	bye:        "Now do it yourself: start chate2e-server; then, beside it, chate2e --profile alice register alice",
 
 	texts: [5]string{
 		"Hello Bob! Only you can read this.",
@@ -222,9 +242,12 @@ var chinese = script{
 	offers:      "告诉 Bob 在哪里能看到她是否在线：这也只有他能读到",
 	offered:     "知道该去哪里看了",
 
-	ratchetHead: "双棘轮",
+	ratchetHead: "三重棘轮",
 	ratchetText: "每条消息都有自己的密钥。一条哈希链依次给出一方各条消息的密钥，用完即忘。每当对方回复，" +
 		"就有一对新密钥加入，根密钥前进一步：今天偷走全部密钥的人，读不到昨天的内容，并且在下一次回复之后又被关在门外。",
+	tripleText: "旁边还有第三个棘轮在转，为有人拥有量子计算机的那一天做准备：双方轮流生成新的后量子密钥（ML-KEM-768）。" +
+		"它太大，一条消息装不下，所以分成许多小块，每条消息带一块，先后顺序无所谓；大约八十条消息完成一个周期。" +
+		"每个消息密钥都由两个棘轮共同产生：只攻破其中一个的人什么也读不到。",
 	talkHead:       "开始聊天",
 	types:          "%s 输入",
 	reads:          "%s 读到",
@@ -236,11 +259,22 @@ var chinese = script{
 	chainReceiving: "接收链给出第 %d 条消息的密钥，并前进一步",
 	sealed:         "AES-256-GCM：文字填充到 %d 字节，加上头部和认证标签共 %d 字节；密钥随即销毁",
 	opened:         "AES-256-GCM：认证标签正确，解出 %d 字节；密钥随即销毁",
-	skipped:        "尚未到达的 %d 条消息的密钥先放在一边",
-	skippedUsed:    "第 %d 条消息迟到：它的密钥早已放在一边",
-	backHead:       "Bob 回复",
-	backText:       "回复会转动棘轮：Bob 生成一对新密钥，Alice 得知其公钥。",
-	talkOnText:     "同一方连续的第二条消息只让链前进一步，不需要新的密钥对。",
+	pqSending:      "后量子棘轮第 %d 周期的发送链给出第 %d 个密钥，一同用于消息密钥",
+	pqReceiving:    "后量子棘轮第 %d 周期的接收链给出第 %d 个密钥，一同用于消息密钥",
+	carries: map[string]string{
+		"header":       "携带新 ML-KEM-768 公钥头部的第 %d 块，属于第 %d 周期",
+		"vector":       "携带 ML-KEM-768 公钥的第 %d 块，属于第 %d 周期",
+		"vector_ack":   "携带 ML-KEM-768 公钥的第 %d 块，属于第 %d 周期，并告知：密文前半部分已齐",
+		"ack":          "告知密文前半部分已齐，属于第 %d 周期",
+		"ciphertext_1": "携带密文前半部分的第 %d 块，属于第 %d 周期",
+		"ciphertext_2": "携带密文后半部分的第 %d 块，属于第 %d 周期",
+	},
+	pqEpoch:     "第 %d 周期完成：它的秘密为两个方向给出新的链",
+	skipped:     "尚未到达的 %d 条消息的密钥先放在一边",
+	skippedUsed: "第 %d 条消息迟到：它的密钥早已放在一边",
+	backHead:    "Bob 回复",
+	backText:    "回复会转动棘轮：Bob 生成一对新密钥，Alice 得知其公钥。",
+	talkOnText:  "同一方连续的第二条消息只让链前进一步，不需要新的密钥对。",
 
 	offlineHead: "Bob 不在线",
 	offlineText: "Bob 关上了电脑。Alice 照样写信；中继服务器保管信封，直到 Bob 把它安全地写入磁盘。",
@@ -256,9 +290,10 @@ var chinese = script{
 
 	endHead:    "回顾",
 	counters:   "%s：棘轮 %d 步，加密 %d 条，解开 %d 条",
+	chunks:     "后量子棘轮处于第 %d 周期：已发送 %d 块，已收到 %d/%d 块。",
 	relayTotal: "中继服务器转交了 %d 个信封，共 %d 字节。",
 	searched:   "在它存储的每个字节里搜索这五句话：找到 %d 处。",
-	bye:        "现在自己试试：先运行 chate2e-server，再运行 chate2e --profile alice register alice",
+	bye:        "现在自己试试：先启动 chate2e-server，再在另一个终端里运行 chate2e --profile alice register alice",
 
 	texts: [5]string{
 		"你好 Bob！只有你能读到这句话。",

@@ -27,7 +27,7 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 			if err != nil {
 				return err
 			}
-			return e.result(status.ContactStatus, contactStatusText(status))
+			return e.result(contactStatusObject(status.ContactStatus), contactStatusText(status))
 		}
 		status, err := connected(ctx, s)
 		if err != nil {
@@ -79,15 +79,38 @@ func contactStatusText(s localapi.ContactStatus) string {
 		{"safety number compared", yes(s.Verified)},
 		{"names another account now", yes(s.KeyChanged)},
 		{"post-quantum secret in the handshake", yes(s.PQ)},
-		{"epoch of the post-quantum ratchet", fmt.Sprint(s.Epoch)},
 		{"ratchet steps", fmt.Sprint(s.RatchetSteps)},
+		{"epoch of the post-quantum ratchet", fmt.Sprint(s.Epoch)},
+	}
+	if pq := s.PQRatchet; pq != nil {
+		completed := "none yet"
+		switch {
+		case s.CompletedAt != nil:
+			completed = fmt.Sprintf("%d, at %s", pq.Completed, local(*s.CompletedAt))
+		case pq.Completed > 0:
+			completed = fmt.Sprint(pq.Completed)
+		}
+		rows = append(rows,
+			[]string{"epoch completed last", completed},
+			[]string{"its chunks", chunksText(*pq)})
+	}
+	rows = append(rows, [][]string{
 		{"messages held", fmt.Sprint(s.Held)},
 		{"messages missing", fmt.Sprint(s.Missing)},
-	}
+	}...)
 	if reason := reasonText(s.Reason); reason != "" {
 		rows = append(rows, []string{"why messages wait", reason})
 	}
 	return table(rows)
+}
+
+// chunksText says how far the exchange of an epoch has come.
+func chunksText(pq client.PQRatchet) string {
+	text := fmt.Sprintf("%d sent", pq.Sent)
+	if pq.Needed > 0 {
+		text += fmt.Sprintf(", %d of %d received", pq.Held, pq.Needed)
+	}
+	return text + " (" + pq.Phase + ")"
 }
 
 type inspectCmd struct {
@@ -166,6 +189,10 @@ func protocolText(event client.ProtocolEvent, names map[string]string) string {
 	}
 	for _, step := range event.Steps {
 		fmt.Fprintf(&b, "  %s\n", clean(stepText(step)))
+	}
+	if event.PQ != nil && event.Count != nil && event.Count.PQ != nil {
+		pq := *event.Count.PQ
+		fmt.Fprintf(&b, "  Chunks of epoch %d now: %s.\n", pq.Epoch, clean(chunksText(pq)))
 	}
 	return b.String()
 }

@@ -144,6 +144,15 @@ type foundJSON struct {
 	Snippet string `json:"snippet"`
 }
 
+type contactStatusJSON struct {
+	client.ContactStatus
+	CompletedAt *stamp `json:"completed_at"`
+}
+
+func contactStatusObject(s client.ContactStatus) contactStatusJSON {
+	return contactStatusJSON{s, optionalStamp(s.CompletedAt)}
+}
+
 type protocolJSON struct {
 	client.ProtocolEvent
 	At    stamp      `json:"at"`

@@ -189,9 +189,12 @@ type ContactStatus struct {
 	PQ           bool   `json:"pq"`      // a KEM secret entered the handshake
 	Held         int    `json:"held"`    // messages that wait for a decision
 	Missing      uint64 `json:"missing"` // messages that did not arrive
-	Epoch        uint64 `json:"epoch"`   // of the post-quantum ratchet; 0 until it exists
+	Epoch        uint64 `json:"epoch"`   // the post-quantum ratchet's, under way; 0 without a session
 	RatchetSteps uint32 `json:"ratchet_steps"`
-	Reason       string `json:"-"` // why messages wait: a reason of the relay (no_prekeys, unknown_user, mailbox_full, …), key_mismatch or key_changed
+
+	PQRatchet   *PQRatchet `json:"pq_ratchet"`   // nil without a session
+	CompletedAt *time.Time `json:"completed_at"` // when its newest epoch was; nil if none was lately
+	Reason      string     `json:"-"`            // why messages wait: a reason of the relay (no_prekeys, unknown_user, mailbox_full, …), key_mismatch or key_changed
 }
 
 // Chat is a conversation as a list of conversations shows it.

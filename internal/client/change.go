@@ -59,7 +59,7 @@ func (c *Client) update(ctx context.Context, do func(*vault.Tx, *change) error) 
 		return asError(err)
 	}
 	c.events.publish(events...)
-	for raised, s := range map[*bool]signal{
+	for raised, s := range map[*bool]nudge{
 		&ch.outbox: c.wakeOutbox, &ch.upkeep: c.wakeUpkeep, &ch.presence: c.wakePresence, &ch.gaps: c.wakeGaps,
 	} {
 		if *raised {

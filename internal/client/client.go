@@ -30,10 +30,10 @@ type Client struct {
 	doubtful doubtful      // contacts whose bundles were refused
 	outdated doubts        // contacts of whom the relay may have told less than there is
 
-	wakeOutbox   signal
-	wakeUpkeep   signal
-	wakePresence signal
-	wakeGaps     signal
+	wakeOutbox   nudge
+	wakeUpkeep   nudge
+	wakePresence nudge
+	wakeGaps     nudge
 
 	prekeysLeft atomicCount
 
@@ -77,7 +77,7 @@ func start(ctx context.Context, db *vault.DB, dir string, password []byte, cfg C
 	c := &Client{
 		log: cfg.Log, dir: dir, db: db,
 		outbox:     make(chan struct{}, 1),
-		wakeOutbox: newSignal(), wakeUpkeep: newSignal(), wakePresence: newSignal(), wakeGaps: newSignal(),
+		wakeOutbox: newNudge(), wakeUpkeep: newNudge(), wakePresence: newNudge(), wakeGaps: newNudge(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

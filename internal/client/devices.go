@@ -9,6 +9,7 @@ import (
 	"github.com/chate2e/chate2e/internal/content"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/vault"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 )
@@ -167,7 +168,7 @@ func (c *Client) fetchBundles(ctx context.Context, user account.UserID, devices 
 		if err != nil {
 			return nil, mismatch(err)
 		}
-		owner := pqxdh.Address{Name: user.String(), Device: uint32(b.Device)}
+		owner := signal.Address{Name: user.String(), Device: uint32(b.Device)}
 		switch err := bundle.Verify(suite, owner, now); {
 		case errors.Is(err, pqxdh.ErrExpired):
 			continue

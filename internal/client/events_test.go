@@ -133,11 +133,18 @@ func TestProtocolEvents(t *testing.T) {
 		}
 		items := alice.log(bob)
 		last := ours[len(ours)-1]
-		if last.Kind != "encrypted" || last.Item != items[len(items)-1].ID || last.Plain != 256 || last.Size != 256+74 || last.ID == 0 {
+		if last.Kind != "encrypted" || last.Item != items[len(items)-1].ID || last.Plain != 256 || last.ID == 0 {
 			t.Errorf("%+v", last)
 		}
+		// The header, the post-quantum ratchet's message with a chunk, and the tag.
+		if want := 256 + 59 + 37 + 16; last.Size != want {
+			t.Errorf("%d bytes, want %d", last.Size, want)
+		}
+		if pq := last.PQ; pq == nil || pq.Payload != "header" || pq.Chunk != 2 || pq.Epoch != 1 || pq.Key != 3 || pq.Phase != "KeysSampled" {
+			t.Errorf("%+v", last.PQ)
+		}
 		status, err := alice.ContactStatus(ctx, bob.id)
-		if err != nil || !status.PQ || status.RatchetSteps == 0 || status.Missing != 0 || status.Held != 0 {
+		if err != nil || !status.PQ || status.Epoch != 1 || status.CompletedAt != nil || status.RatchetSteps == 0 || status.Missing != 0 || status.Held != 0 {
 			t.Errorf("%+v, %v", status, err)
 		}
 		// Every event of a real session has words for people.
@@ -149,6 +156,92 @@ func TestProtocolEvents(t *testing.T) {
 				if s.Kind == "" || s.Text == "" {
 					t.Errorf("%+v in %s", s, e.Title)
 				}
+			}
+		}
+	})
+}
+
+// The inspector shows what the post-quantum ratchet does with every message, and
+// when an epoch was completed.
+func TestPostQuantumEvents(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob := w.register("alice").run(), w.register("bob").run()
+		settle()
+		befriend(alice, bob)
+		ctx := t.Context()
+		status := func(a, b *person) client.ContactStatus {
+			t.Helper()
+			status, err := a.ContactStatus(ctx, b.id)
+			if err != nil || status.PQRatchet == nil || status.PQRatchet.Epoch != status.Epoch {
+				t.Fatalf("%+v, %v", status, err)
+			}
+			return status
+		}
+		for i := 0; status(alice, bob).Epoch < 2 || status(bob, alice).Epoch < 2; i++ {
+			if i == 100 {
+				t.Fatal("the first epoch does not end")
+			}
+			alice.send(bob, fmt.Sprint("ping ", i))
+			settle()
+			bob.send(alice, fmt.Sprint("pong ", i))
+			settle()
+		}
+		if s := *status(alice, bob).PQRatchet; s.Completed == 0 || s.Sending == 0 || s.Phase == "" {
+			t.Errorf("%+v", s)
+		}
+		for _, pair := range [][2]*person{{alice, bob}, {bob, alice}} {
+			events, err := pair[0].Protocol(ctx, pair[1].id, 500)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payloads := map[string]int{}
+			var gathered, needed int
+			for _, e := range events {
+				if e.Kind == "handshake" {
+					continue
+				}
+				if e.PQ == nil || e.Count.PQ == nil {
+					t.Fatalf("%s: nothing about the post-quantum ratchet", e.Title)
+				}
+				if (e.PQ.Chunk >= 0) != (e.PQ.Payload != "none" && e.PQ.Payload != "ack") {
+					t.Errorf("%+v", e.PQ)
+				}
+				if e.PQ.New {
+					gathered++
+				}
+				needed = max(needed, e.Count.PQ.Needed)
+				payloads[e.PQ.Payload]++
+				kinds := map[string]int{}
+				for _, s := range e.Steps {
+					kinds[s.Kind]++
+					if s.Kind == "" || s.Text == "" || s.Kind == "pq_key" && s.N != e.PQ.Key || s.Kind == "pq_chunk" && int(s.N) != max(e.PQ.Chunk, 0) {
+						t.Errorf("%+v in %s", s, e.Title)
+					}
+				}
+				want := map[string]int{"pq_key": 1}
+				if e.PQ.Payload != "none" {
+					want["pq_chunk"] = 1
+				}
+				if e.PQ.Completed > 0 {
+					want["pq_epoch"] = 1
+				}
+				for _, kind := range []string{"pq_key", "pq_chunk", "pq_epoch"} {
+					if kinds[kind] != want[kind] {
+						t.Errorf("%s: %d steps %s, want %d", e.Title, kinds[kind], kind, want[kind])
+					}
+				}
+				if at := status(pair[0], pair[1]).CompletedAt; e.PQ.Completed == status(pair[0], pair[1]).PQRatchet.Completed &&
+					(at == nil || !at.Equal(e.At)) {
+					t.Errorf("epoch %d was completed at %v, and the status says %v", e.PQ.Completed, e.At, at)
+				}
+			}
+			for _, name := range []string{"header", "vector", "ciphertext_1", "ciphertext_2"} {
+				if payloads[name] == 0 {
+					t.Errorf("nothing carries a %s: %v", name, payloads)
+				}
+			}
+			if payloads[""] > 0 || gathered < 30 || needed < 30 {
+				t.Errorf("payloads %v, %d chunks gathered of %d", payloads, gathered, needed)
 			}
 		}
 	})

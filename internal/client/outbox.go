@@ -98,7 +98,7 @@ func (c *Client) runOutbox(ctx context.Context) error {
 
 // sleep waits for the duration, for ever if it is zero, or for the signal. It
 // reports false when ctx has ended.
-func sleep(ctx context.Context, d time.Duration, s signal) bool {
+func sleep(ctx context.Context, d time.Duration, s nudge) bool {
 	var timer <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)

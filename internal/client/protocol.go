@@ -17,6 +17,7 @@ type ProtocolEvent struct {
 	Item    string            `json:"item"`    // ID of the message, if there is one
 	Steps   []ProtocolStep    `json:"steps"`
 	Setup   *ProtocolSetup    `json:"setup"` // of a handshake
+	PQ      *ProtocolPQ       `json:"pq"`    // of a message that was encrypted or decrypted
 	Count   *ProtocolCounters `json:"counters"`
 	Size    int               `json:"size"`  // bytes of the message, all told
 	Plain   int               `json:"plain"` // bytes of the padded plaintext
@@ -64,4 +65,32 @@ type ProtocolCounters struct {
 	OurKey       string `json:"our_key"`
 	TheirKey     string `json:"their_key"`
 	Unanswered   bool   `json:"unanswered"`
+
+	PQ *PQRatchet `json:"pq"`
+}
+
+// ProtocolPQ is what the post-quantum ratchet did with a message: it gave the
+// message a key, and the message carried a piece of its key exchange.
+type ProtocolPQ struct {
+	Epoch     uint64 `json:"epoch"`     // the exchange that the message belongs to, from 1
+	Payload   string `json:"payload"`   // none, header, vector, vector_ack, ack, ciphertext_1, ciphertext_2
+	Chunk     int    `json:"chunk"`     // its number; -1 if the payload has none
+	New       bool   `json:"new"`       // decrypted: the chunk was of use
+	KeyEpoch  uint64 `json:"key_epoch"` // whose chain gave the key
+	Key       uint32 `json:"key"`       // its number in the chain, from 1
+	Late      bool   `json:"late"`      // decrypted: the key had been put aside
+	Skipped   uint32 `json:"skipped"`   // decrypted: keys put aside on the way
+	Phase     string `json:"phase"`     // of the exchange afterwards, as the specification calls it
+	Completed uint64 `json:"completed"` // the epoch that it completed on this side; 0: none
+}
+
+// PQRatchet is where the post-quantum ratchet of a session stands.
+type PQRatchet struct {
+	Epoch     uint64 `json:"epoch"`     // the exchange under way, from 1
+	Phase     string `json:"phase"`     // of it, as the specification calls it
+	Completed uint64 `json:"completed"` // the newest epoch that has chains
+	Sending   uint64 `json:"sending"`   // the epoch that keys for sending come from
+	Sent      int    `json:"sent"`      // chunks sent of what is being sent
+	Held      int    `json:"held"`      // chunks held of what is being gathered
+	Needed    int    `json:"needed"`    // chunks that it takes; 0: nothing is being gathered
 }

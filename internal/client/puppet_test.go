@@ -11,6 +11,7 @@ import (
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
 	"github.com/chate2e/chate2e/internal/vault"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -38,7 +39,7 @@ func (w *world) puppet() *puppet {
 func (w *world) puppetAt(url string, dial func(context.Context, string, string) (net.Conn, error)) *puppet {
 	w.t.Helper()
 	p := &puppet{t: w.t, account: account.GenerateKey(), to: map[string]*session.Record{}}
-	p.identity = &pqxdh.Identity{Address: pqxdh.Address{Name: p.id(), Device: 1}, Key: curve.GenerateKey()}
+	p.identity = &pqxdh.Identity{Address: signal.Address{Name: p.id(), Device: 1}, Key: curve.GenerateKey()}
 	var err error
 	if p.prekeys, err = pqxdh.NewKeys(p.identity, 5, time.Now()); err != nil {
 		w.t.Fatal(err)
@@ -123,7 +124,7 @@ func (p *puppet) fetch(id string) *pqxdh.Bundle {
 // start starts a session with somebody, as the address us.
 func (p *puppet) start(id string, us *pqxdh.Identity) *session.Record {
 	p.t.Helper()
-	record, err := session.New(pqxdh.Chate2eV1, us.Address, pqxdh.Address{Name: id, Device: 1})
+	record, err := session.New(pqxdh.Chate2eV1, us.Address, signal.Address{Name: id, Device: 1})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -181,4 +182,37 @@ func (p *puppet) say(id, text string) {
 		p.to[id] = p.start(id, p.identity)
 	}
 	p.post(id, p.seal(p.to[id], content.Content{DeviceList: p.list, Message: p.text(text)}.Pad()))
+}
+
+// receive takes what lies in the puppet's mailbox, and opens it with record.
+func (p *puppet) receive(record *session.Record) []content.Message {
+	p.t.Helper()
+	envelopes, _, err := p.relay.Pull(p.t.Context(), 0, 100)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var messages []content.Message
+	for _, in := range envelopes {
+		parsed, err := session.Parse(in.Body)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		opened, err := record.Decrypt(parsed, p.identity, pqxdh.PreKeys{}, time.Now())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		c, err := content.Parse(opened.Plaintext)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		m, err := content.ParseMessage(c.Message)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		messages = append(messages, m)
+		if err := p.relay.Ack(p.t.Context(), in.Handle); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return messages
 }

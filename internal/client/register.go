@@ -11,6 +11,7 @@ import (
 	"github.com/chate2e/chate2e/internal/relayclient"
 	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/internal/vault"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 )
@@ -123,7 +124,7 @@ func create(ctx context.Context, db *vault.DB, dir string, password []byte, reg 
 	own.User, own.AccountKey, own.SealedAccount = public.UserID().String(), public[:], sealed
 	p.done(ProgressAccountKey)
 
-	identity := &pqxdh.Identity{Address: pqxdh.Address{Name: own.User, Device: own.Device}, Key: curve.GenerateKey()}
+	identity := &pqxdh.Identity{Address: signal.Address{Name: own.User, Device: own.Device}, Key: curve.GenerateKey()}
 	own.Identity = secret.NewBox(identity.Key.Bytes())
 	list, err := signList(key, account.DeviceList{
 		Version: 1, Time: now,

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/content"
 	"github.com/chate2e/chate2e/internal/vault"
@@ -67,11 +70,15 @@ func (c *Client) fetchKey(ctx context.Context, id string) error {
 	}
 }
 
-// number computes the safety number shared with a contact.
+// number computes the safety number shared with a contact. Each party's identifier
+// is its user ID with the other one's behind it: a user ID follows from its account
+// key, so that both halves of the number change when either key does, and whoever
+// compares a few groups only compares both keys.
 func (c *Client) number(contact vault.Contact) (*safety.Number, error) {
+	us, them := c.me.id(), contact.User
 	number, err := safety.New(
-		safety.Party{ID: []byte(c.me.id()), Key: c.me.accountKey[:]},
-		safety.Party{ID: []byte(contact.User), Key: contact.AccountKey},
+		safety.Party{ID: []byte(us + them), Key: c.me.accountKey[:]},
+		safety.Party{ID: []byte(them + us), Key: contact.AccountKey},
 		safety.Config{})
 	if err != nil {
 		return nil, fail(CodeInternal, err, "the safety number could not be computed")
@@ -315,7 +322,36 @@ func (c *Client) sessionStatus(tx *vault.Tx, list vault.DeviceList, status *Cont
 		}
 		status.PQ = record.Suite().KEM() != 0 // the suite has no handshake without one
 		status.RatchetSteps = trace.Counters.RootSteps
-		return nil
+		status.PQRatchet = describePQRatchet(trace.Counters.PQ)
+		if status.PQRatchet == nil {
+			return nil
+		}
+		status.Epoch = status.PQRatchet.Epoch
+		status.CompletedAt, err = completedAt(tx, d.Address.User, fingerprint(trace.Session))
+		return err
 	}
 	return nil
+}
+
+// completedAt returns when the newest epoch of a session was completed, or nil if
+// that was before all the protocol events that are kept.
+func completedAt(tx *vault.Tx, user, session string) (*time.Time, error) {
+	stored, err := tx.Events(user, 0, vault.MaxEvents)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range slices.Backward(stored) {
+		var e struct {
+			Session string
+			PQ      struct{ Completed uint64 }
+		}
+		if err := json.Unmarshal(s.Event, &e); err != nil {
+			return nil, fail(CodeDamaged, err, "a protocol event in the profile is damaged")
+		}
+		if e.Session == session && e.PQ.Completed > 0 {
+			at := s.At.UTC()
+			return &at, nil
+		}
+	}
+	return nil, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/chate2e/chate2e/internal/content"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/vault"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 )
@@ -38,7 +39,7 @@ func (s *self) load(own vault.Own) error {
 	}
 	*s = self{
 		user: user, device: own.Device,
-		identity:   &pqxdh.Identity{Address: pqxdh.Address{Name: own.User, Device: own.Device}, Key: key},
+		identity:   &pqxdh.Identity{Address: signal.Address{Name: own.User, Device: own.Device}, Key: key},
 		accountKey: account.PublicKey(own.AccountKey),
 		username:   own.Username, displayName: own.DisplayName, server: own.Relay,
 		registered: !own.RegisteredAt.IsZero(),
@@ -75,8 +76,8 @@ func (s *self) self() Self {
 
 // Devices have one address in three packages.
 
-func sessionAddress(a vault.Address) pqxdh.Address {
-	return pqxdh.Address{Name: a.User, Device: a.Device}
+func sessionAddress(a vault.Address) signal.Address {
+	return signal.Address{Name: a.User, Device: a.Device}
 }
 
 func vaultAddress(a relay.Address) vault.Address {

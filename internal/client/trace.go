@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/chate2e/chate2e/internal/vault"
@@ -13,6 +14,7 @@ import (
 	"github.com/chate2e/chate2e/signal/ratchet"
 	"github.com/chate2e/chate2e/signal/safety"
 	"github.com/chate2e/chate2e/signal/session"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // The kinds of protocol events.
@@ -21,6 +23,14 @@ const (
 	eventEncrypted = "encrypted"
 	eventDecrypted = "decrypted"
 	eventRefused   = "refused"
+)
+
+// The kinds of steps of the post-quantum ratchet; for those of the rest see
+// stepKinds.
+const (
+	stepPQKey   = "pq_key"
+	stepPQChunk = "pq_chunk"
+	stepPQEpoch = "pq_epoch"
 )
 
 // Protocol returns the newest limit protocol events kept of a contact, or of all
@@ -109,18 +119,22 @@ func storeProtocol(tx *vault.Tx, events []ProtocolEvent) error {
 func describe(t session.Trace) []ProtocolEvent {
 	var handshake, message []ProtocolStep
 	kind := ""
+	var done ProtocolStep // what became of the message
 	for _, s := range t.Steps {
 		step := describeStep(s)
+		if s.Kind == session.StepSealed || s.Kind == session.StepOpened {
+			message = append(message, describePQSteps(t.PQ, s.Kind == session.StepSealed)...)
+		}
 		switch s.Kind {
 		case session.StepInitiated, session.StepAccepted, session.StepArchived:
 			handshake = append(handshake, step)
 			continue
 		case session.StepSealed:
-			kind = eventEncrypted
+			kind, done = eventEncrypted, step
 		case session.StepOpened:
-			kind = eventDecrypted
+			kind, done = eventDecrypted, step
 		case session.StepRefused:
-			kind = eventRefused
+			kind, done = eventRefused, step
 		default:
 		}
 		message = append(message, step)
@@ -143,18 +157,17 @@ func describe(t session.Trace) []ProtocolEvent {
 	}
 	e := event
 	e.Kind, e.Steps, e.Size, e.Plain = kind, message, t.MessageSize, t.PlaintextSize
+	e.PQ = describePQ(t.PQ)
 	switch kind {
 	case eventEncrypted:
-		e.Title = fmt.Sprintf("Message %d of the sending chain encrypted", last(message).N)
+		e.Title = fmt.Sprintf("Message %d of the sending chain encrypted", done.N)
 	case eventDecrypted:
-		e.Title = fmt.Sprintf("Message %d of the receiving chain decrypted", last(message).N)
+		e.Title = fmt.Sprintf("Message %d of the receiving chain decrypted", done.N)
 	default:
-		e.Title = "Refused: " + reasonText(last(message).Reason)
+		e.Title = "Refused: " + reasonText(done.Reason)
 	}
 	return append(events, e)
 }
-
-func last(steps []ProtocolStep) ProtocolStep { return steps[len(steps)-1] }
 
 // stepKinds are the names of the library's steps towards programs.
 var stepKinds = map[session.StepKind]string{
@@ -213,6 +226,94 @@ func describeStep(s session.Step) ProtocolStep {
 	return step
 }
 
+// payloads are the names towards programs of what the post-quantum ratchet's
+// messages carry.
+var payloads = map[spqr.Payload]string{
+	spqr.None:        "none",
+	spqr.Header:      "header",
+	spqr.Vector:      "vector",
+	spqr.VectorAck:   "vector_ack",
+	spqr.Ack:         "ack",
+	spqr.Ciphertext1: "ciphertext_1",
+	spqr.Ciphertext2: "ciphertext_2",
+}
+
+func describePQ(e *spqr.Event) *ProtocolPQ {
+	if e == nil {
+		return nil
+	}
+	pq := &ProtocolPQ{
+		Epoch: e.Epoch, Payload: payloads[e.Payload], Chunk: -1, New: e.New,
+		KeyEpoch: e.KeyEpoch, Key: e.KeyIndex, Late: e.Late, Skipped: e.Skipped,
+		Phase: e.Phase.String(), Completed: e.Completed,
+	}
+	if e.Payload.HasChunk() {
+		pq.Chunk = int(e.Point)
+	}
+	return pq
+}
+
+// describePQSteps tells people what the post-quantum ratchet did with a message.
+func describePQSteps(e *spqr.Event, sending bool) []ProtocolStep {
+	if e == nil {
+		return nil
+	}
+	key := ProtocolStep{Kind: stepPQKey, N: e.KeyIndex, Label: session.LabelPQKey.String()}
+	switch {
+	case e.Late:
+		key.Label = ""
+		key.Text = fmt.Sprintf("The post-quantum ratchet had put key %d of epoch %d aside. It goes into the message key, too.", e.KeyIndex, e.KeyEpoch)
+	case sending:
+		key.Text = fmt.Sprintf("The post-quantum ratchet's sending chain of epoch %d gives key %d, which goes into the message key, too.", e.KeyEpoch, e.KeyIndex)
+	default:
+		key.Text = fmt.Sprintf("The post-quantum ratchet's receiving chain of epoch %d gives key %d, which goes into the message key, too.", e.KeyEpoch, e.KeyIndex)
+	}
+	steps := []ProtocolStep{key}
+	if text := payloadText(e); text != "" {
+		steps = append(steps, ProtocolStep{Kind: stepPQChunk, N: uint32(e.Point), Text: text})
+	}
+	if e.Completed > 0 {
+		steps = append(steps, ProtocolStep{
+			Kind: stepPQEpoch, N: uint32(min(e.Completed, math.MaxUint32)), Label: session.LabelPQEpoch.String(),
+			Text: fmt.Sprintf("Epoch %d of the post-quantum ratchet is complete here: its ML-KEM-768 secret, through the KDF, gives new chains for both directions.", e.Completed),
+		})
+	}
+	return steps
+}
+
+// payloadText tells people what a message carries for the post-quantum ratchet's
+// key exchange; "" is nothing.
+func payloadText(e *spqr.Event) string {
+	var what string
+	switch e.Payload {
+	case spqr.Header:
+		what = "of the header of a new ML-KEM-768 key"
+	case spqr.Vector:
+		what = "of the ML-KEM-768 key"
+	case spqr.VectorAck:
+		what = "of the ML-KEM-768 key, and word that the ciphertext's first part is complete"
+	case spqr.Ciphertext1:
+		what = "of the ciphertext's first part"
+	case spqr.Ciphertext2:
+		what = "of the ciphertext's second part"
+	case spqr.Ack:
+		return fmt.Sprintf("The message carries word that the ciphertext's first part is complete, for epoch %d.", e.Epoch)
+	default:
+		return ""
+	}
+	return fmt.Sprintf("The message carries chunk %d %s, for epoch %d.", e.Point, what, e.Epoch)
+}
+
+func describePQRatchet(s *spqr.Status) *PQRatchet {
+	if s == nil {
+		return nil
+	}
+	return &PQRatchet{
+		Epoch: s.Epoch, Phase: s.Phase.String(), Completed: s.Completed, Sending: s.Sending,
+		Sent: s.Sent, Held: s.Held, Needed: s.Needed,
+	}
+}
+
 func describeSetup(h *session.Handshake) ProtocolSetup {
 	setup := ProtocolSetup{
 		Initiator: h.Initiator, Agreements: 3,
@@ -240,6 +341,7 @@ func describeCounters(n session.Counters) ProtocolCounters {
 		RootSteps: n.RootSteps, Sent: n.Sent, Received: n.Received, Previous: n.Previous,
 		Skipped: n.Skipped, SkippedLimit: n.SkippedLimit, Archived: n.Archived,
 		OurKey: fingerprint(n.OurKey), TheirKey: fingerprint(n.TheirKey), Unanswered: n.Unanswered,
+		PQ: describePQRatchet(n.PQ),
 	}
 }
 

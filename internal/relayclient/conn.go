@@ -58,10 +58,11 @@ type queued struct {
 // only one goroutine may call Next. When the connection breaks, all of them return
 // the reason.
 type Conn struct {
-	ws      *websocket.Conn
-	workers sync.WaitGroup
-	done    chan struct{} // closed with err set
-	arrived chan struct{} // capacity 1: events is not empty
+	ws       *websocket.Conn
+	patience time.Duration // with the answer to a send
+	workers  sync.WaitGroup
+	done     chan struct{} // closed with err set
+	arrived  chan struct{} // capacity 1: events is not empty
 
 	mu         sync.Mutex
 	err        error // why the connection ended; guarded by mu, as all below
@@ -98,7 +99,7 @@ func (c *Client) dial(ctx context.Context, token relay.Token) (*Conn, error) {
 		return nil, err
 	}
 	conn := &Conn{
-		ws: ws, done: make(chan struct{}), arrived: make(chan struct{}, 1),
+		ws: ws, patience: 2 * c.cfg.Timeout, done: make(chan struct{}), arrived: make(chan struct{}, 1),
 		waiting: make(map[uint64]chan error),
 	}
 	// The connection outlives the call that opens it; Close ends it.
@@ -310,7 +311,8 @@ func (c *Conn) answer(ref uint64, err error) {
 
 // Send is [Client.Send] over the connection. If it returns because ctx has ended
 // or the connection broke, the envelopes may be stored; sending the same bytes
-// again does no harm.
+// again does no harm. A relay that does not answer within twice the time that
+// Config gives a request has lost something: that is the end of the connection.
 func (c *Conn) Send(ctx context.Context, to relay.UserID, envelopes []relay.Outgoing) error {
 	waiter := make(chan error, 1)
 	c.mu.Lock()
@@ -330,11 +332,15 @@ func (c *Conn) Send(ctx context.Context, to relay.UserID, envelopes []relay.Outg
 	if err := c.write(ctx, frame); err != nil {
 		return err
 	}
+	patience := time.NewTimer(c.patience)
+	defer patience.Stop()
 	select {
 	case err := <-waiter:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-patience.C:
+		c.fail(errors.New("relayclient: connection lost: a send was not answered"))
 	case <-c.done:
 	}
 	select {

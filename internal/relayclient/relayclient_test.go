@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -500,6 +502,84 @@ func TestAnswersToSends(t *testing.T) {
 	if err := send(t.Context(), "yes"); err == nil {
 		t.Error("a send after Close succeeded")
 	}
+}
+
+// pipes is a network inside a bubble.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, open := <-p; open {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p <- theirs
+	return ours, nil
+}
+
+// A relay that has lost a send, and answers everything else, loses the connection:
+// the next one begins afresh.
+func TestSendThatIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile()
+		h.HandleFunc("GET /v1/ws", func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer func() { _ = ws.CloseNow() }()
+			for ctx, greeted := r.Context(), false; ; greeted = true {
+				_, frame, err := ws.Read(ctx)
+				switch {
+				case err != nil:
+					return
+				case !greeted:
+					write(ctx, ws, relay.AppendReady(nil, us))
+				case relay.FrameType(frame[0]) == relay.FramePing:
+					write(ctx, ws, relay.AppendPing(nil, relay.FramePong, 1))
+				}
+			}
+		})
+		network := make(pipes)
+		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(network) }()
+		c, err := relayclient.New(relayclient.Config{
+			Server: "http://relay.test:80", Address: us, Identity: signer{}, DialContext: network.dial,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := c.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		select {
+		case <-conn.Done():
+			t.Fatal("the connection ended by itself")
+		default:
+		}
+		began := time.Now()
+		err = conn.Send(t.Context(), us.User, []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: []byte("x")}})
+		if took := time.Since(began); err == nil || took != time.Minute {
+			t.Errorf("after %v: %v", took, err)
+		}
+		<-conn.Done()
+		_ = conn.Close()
+		c.Close()
+		close(network)
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the relay: %v", err)
+		}
+		_ = s.Close()
+	})
 }
 
 func TestReady(t *testing.T) {

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import sys
+import typing
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,7 +24,9 @@ import doubleratchet
 from doubleratchet.recommended import HashFunction, diffie_hellman_ratchet_curve25519, kdf_hkdf, kdf_separate_hmacs
 
 MAX_LINE = 32 << 20  # bytes
+KEY = 32
 SALT = 16  # random bytes in every message
+MAX_EXTRA = 255  # its length is one byte
 TAG = 16
 
 
@@ -109,19 +112,38 @@ class DiffieHellmanRatchet(diffie_hellman_ratchet_curve25519.DiffieHellmanRatche
     )
 
 
+class Extras(typing.NamedTuple):
+    """What a message has beside what the library knows of: the salt of its key derivation, which stands for a
+    second ratchet's key and is not sent; the random salt and the extra bytes, which are. The library passes
+    nothing but the associated data to the AEAD, so they come in front of it."""
+
+    key: bytes
+    salt: bytes
+    extra: bytes
+
+    def before(self, associated_data):
+        return self.key + self.salt + bytes([len(self.extra)]) + self.extra + associated_data
+
+    @classmethod
+    def split(cls, data):
+        end = KEY + SALT + 1 + data[KEY + SALT]
+        return cls(data[:KEY], data[KEY : KEY + SALT], data[KEY + SALT + 1 : end]), data[end:]
+
+
 class Suite:
     """Labels, constants, limits and the layout of the header, as the caller gives them."""
 
     FIELDS = {"ratchetKey": 32, "counter": 4, "previousCounter": 4, "salt": SALT}
+    EXTRA = "extra"  # at most 255 bytes behind their length; may be left out
 
     def __init__(self, req):
         root_info = text(req, "rootInfo", "DoubleRatchet root").encode()
         message_info = text(req, "messageInfo", "DoubleRatchet message").encode()
-        message_salt = binary(req, "messageSalt", "")
+        # An absent salt of HKDF is 32 zero bytes (RFC 5869, Section 2.2).
+        self.message_salt = binary(req, "messageSalt", b64(bytes(KEY)), size=KEY)
         seed = uint(req, "seedConstant", 1, 0, 255)
         chain = uint(req, "chainConstant", 2, 0, 255)
         self.layout = self.parse_layout(req.get("layout", ["ratchetKey", "counter", "previousCounter", "salt"]))
-        self.header_size = sum(len(item) if isinstance(item, bytes) else self.FIELDS[item] for item in self.layout)
         max_skipped = uint(req, "maxSkipped", 2000)
 
         class RootKDF(kdf_hkdf.KDF):
@@ -143,36 +165,36 @@ class Suite:
                 return HashFunction.SHA_256
 
         class AEAD(doubleratchet.AEAD):
-            """AES-256-GCM; key and nonce by HKDF-SHA256 from the message's seed and the salt that is carried in
-            the message. The salt comes in front of the associated data, for the library passes nothing else."""
+            """AES-256-GCM; key and nonce by HKDF-SHA256 from the message's seed and its extras."""
 
             @staticmethod
-            def cipher(seed, salt):
-                # An absent salt of HKDF is 32 zero bytes (RFC 5869, Section 2.2).
-                keys = HKDF(SHA256(), 32 + 12, message_salt or bytes(32), message_info).derive(seed + salt)
+            def cipher(seed, extras):
+                keys = HKDF(SHA256(), 32 + 12, extras.key, message_info).derive(seed + extras.salt)
                 return AESGCM(keys[:32]), keys[32:]
 
             @classmethod
             async def encrypt(cls, plaintext, key, associated_data):
-                aead, nonce = cls.cipher(key, associated_data[:SALT])
-                return aead.encrypt(nonce, plaintext, associated_data[SALT:])
+                extras, associated_data = Extras.split(associated_data)
+                aead, nonce = cls.cipher(key, extras)
+                return aead.encrypt(nonce, plaintext, associated_data)
 
             @classmethod
             async def decrypt(cls, ciphertext, key, associated_data):
-                aead, nonce = cls.cipher(key, associated_data[:SALT])
+                extras, associated_data = Extras.split(associated_data)
+                aead, nonce = cls.cipher(key, extras)
                 try:
-                    return aead.decrypt(nonce, ciphertext, associated_data[SALT:])
+                    return aead.decrypt(nonce, ciphertext, associated_data)
                 except InvalidTag as error:
                     raise doubleratchet.AuthenticationFailedException() from error
 
         encode = self.encode
 
         class Ratchet(doubleratchet.DoubleRatchet):
-            """Authenticates salt ‖ associated data ‖ header."""
+            """Authenticates associated data ‖ header."""
 
             @staticmethod
             def _build_associated_data(associated_data, header):
-                return associated_data + encode(header, associated_data[:SALT])
+                return associated_data + encode(header, Extras.split(associated_data)[0])
 
         self.ratchet = Ratchet
         self.config = {
@@ -197,7 +219,7 @@ class Suite:
                     layout.append(bytes.fromhex(item[4:]))
                 except ValueError as error:
                     raise bad("layout: hexadecimal digits are required") from error
-            elif isinstance(item, str) and item in cls.FIELDS and item not in layout:
+            elif isinstance(item, str) and item in (*cls.FIELDS, cls.EXTRA) and item not in layout:
                 layout.append(item)
             else:
                 raise bad("layout: a field once, or hex:…, is required")
@@ -205,24 +227,29 @@ class Suite:
             raise bad(f"layout: all of {', '.join(cls.FIELDS)} are required")
         return layout
 
-    def encode(self, header, salt):
+    def encode(self, header, extras):
         values = {
             "ratchetKey": header.ratchet_pub,
             "counter": header.sending_chain_length.to_bytes(4, "big"),
             "previousCounter": header.previous_sending_chain_length.to_bytes(4, "big"),
-            "salt": salt,
+            "salt": extras.salt,
+            self.EXTRA: bytes([len(extras.extra)]) + extras.extra,
         }
         return b"".join(item if isinstance(item, bytes) else values[item] for item in self.layout)
 
     def decode(self, message):
-        """The header, the salt and the ciphertext of a message."""
-        if len(message) < self.header_size + TAG:
-            raise Refusal("InvalidMessage", "message too short")
-        values, at = {}, 0
+        """The header, the salt, the extra bytes and the ciphertext of a message."""
+        values, at = {self.EXTRA: b""}, 0
         for item in self.layout:
-            size = len(item) if isinstance(item, bytes) else self.FIELDS[item]
+            if item == self.EXTRA:
+                size = int.from_bytes(message[at : at + 1], "big")
+                at += 1
+            else:
+                size = len(item) if isinstance(item, bytes) else self.FIELDS[item]
             part = message[at : at + size]
             at += size
+            if at + TAG > len(message):
+                raise Refusal("InvalidMessage", "message too short")
             if not isinstance(item, bytes):
                 values[item] = part
             elif part != item:
@@ -232,7 +259,7 @@ class Suite:
             int.from_bytes(values["previousCounter"], "big"),
             int.from_bytes(values["counter"], "big"),
         )
-        return header, values["salt"], message[at:]
+        return header, values["salt"], values[self.EXTRA], message[at:]
 
 
 # ---- parties ------------------------------------------------------------------------------------------
@@ -267,12 +294,12 @@ class Session:
     def can_send(self):
         return self.ratchet is not None or self.agreed["role"] == "initiator"
 
-    def encrypt(self, plaintext):
+    def encrypt(self, plaintext, key, extra):
         if not self.can_send:
             raise Refusal("SessionNotFound", "nothing received yet to answer")
         prefix = b"" if self.answered else binary(self.agreed, "ourPrefix")
-        salt = os.urandom(SALT)
-        associated = salt + binary(self.agreed, "associatedData") + prefix
+        extras = Extras(key, os.urandom(SALT), extra)
+        associated = extras.before(binary(self.agreed, "associatedData") + prefix)
         if self.ratchet is None:
             self.ratchet, sealed = run(
                 self.suite.ratchet.encrypt_initial_message(
@@ -285,15 +312,15 @@ class Session:
             )
         else:
             sealed = run(self.ratchet.encrypt_message(plaintext, associated))
-        return prefix + self.suite.encode(sealed.header, salt) + sealed.ciphertext
+        return prefix + self.suite.encode(sealed.header, extras) + sealed.ciphertext
 
-    def decrypt(self, message):
+    def decrypt(self, message, key):
         prefix = binary(self.agreed, "theirPrefix")
         if not message.startswith(prefix):
             prefix = b""
-        header, salt, ciphertext = self.suite.decode(message[len(prefix) :])
+        header, salt, extra, ciphertext = self.suite.decode(message[len(prefix) :])
         sealed = doubleratchet.EncryptedMessage(header, ciphertext)
-        associated = salt + binary(self.agreed, "associatedData") + prefix
+        associated = Extras(key, salt, extra).before(binary(self.agreed, "associatedData") + prefix)
         try:
             if self.ratchet is not None:
                 plaintext = run(self.ratchet.decrypt_message(sealed, associated))
@@ -441,11 +468,19 @@ def op_ratchet(req):
     return {}
 
 
+def message_salt(req, suite):
+    return binary(req, "messageSalt", b64(suite.message_salt), size=KEY)
+
+
 def op_encrypt(req):
     p = party(req)
     remote = address(req, "remote")
     plaintext = binary(req, "plaintext")
-    message = session_with(p, remote).encrypt(plaintext)
+    key = message_salt(req, p.suite)
+    extra = binary(req, "extra", "")
+    if len(extra) > (MAX_EXTRA if Suite.EXTRA in p.suite.layout else 0):
+        raise bad("extra: too long for the layout")
+    message = session_with(p, remote).encrypt(plaintext, key, extra)
     return {"type": 2, "message": b64(message), "bytes": len(message)}
 
 
@@ -454,8 +489,9 @@ def op_decrypt(req):
     remote = address(req, "remote")
     uint(req, "type", low=2, high=3)  # it makes no difference here
     message = binary(req, "message")
+    key = message_salt(req, p.suite)
     session = session_with(p, remote)
-    plaintext = session.decrypt(message)
+    plaintext = session.decrypt(message, key)
     if p.sessions.setdefault(remote, session) is session and session.agreed is p.invitation:
         p.invitation = None
     return {"plaintext": b64(plaintext)}
@@ -483,13 +519,14 @@ def op_session(req):
 
 def op_inspect(req):
     uint(req, "type", low=2, high=3)
-    header, salt, ciphertext = Suite(mapping(req, "suite", {})).decode(binary(req, "message"))
+    header, salt, extra, ciphertext = Suite(mapping(req, "suite", {})).decode(binary(req, "message"))
     return {
         "fields": {
             "ratchetKey": b64(header.ratchet_pub),
             "counter": header.sending_chain_length,
             "previousCounter": header.previous_sending_chain_length,
             "salt": b64(salt),
+            "extra": b64(extra),
             "ciphertextBytes": len(ciphertext),
         }
     }

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -101,10 +102,10 @@ type pair struct {
 	Remote *address `json:"remote"`
 }
 
-func (p *peer) findPair(r pair) (*party, pqxdh.Address, error) {
+func (p *peer) findPair(r pair) (*party, signal.Address, error) {
 	found, err := p.find(r.label)
 	if err != nil {
-		return nil, pqxdh.Address{}, err
+		return nil, signal.Address{}, err
 	}
 	remote, err := r.Remote.parse("remote")
 	return found, remote, err

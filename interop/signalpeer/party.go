@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -22,14 +23,14 @@ type party struct {
 	kemUsed  []pqxdh.PreKeyID
 	replays  map[pqxdh.LastResortUse]bool
 
-	known    map[pqxdh.Address]curve.PublicKey
-	lenient  map[pqxdh.Address]bool // their identity key may change without a word
-	sessions map[pqxdh.Address]*sessions
+	known    map[signal.Address]curve.PublicKey
+	lenient  map[signal.Address]bool // their identity key may change without a word
+	sessions map[signal.Address]*sessions
 }
 
 const maxRegistrationID = 0x3fff
 
-func newParty(at pqxdh.Address, key *curve.PrivateKey, registrationID *uint32) *party {
+func newParty(at signal.Address, key *curve.PrivateKey, registrationID *uint32) *party {
 	id := 1 + rand.Uint32N(maxRegistrationID-1) //nolint:gosec // a number that tells installations apart
 	return &party{
 		identity: pqxdh.Identity{Address: at, Key: key, RegistrationID: or(registrationID, id)},
@@ -37,9 +38,9 @@ func newParty(at pqxdh.Address, key *curve.PrivateKey, registrationID *uint32) *
 		kem:      map[pqxdh.PreKeyID]*pqxdh.KEMPreKeyPair{},
 		oneTime:  map[pqxdh.PreKeyID]*pqxdh.OneTimePreKeyPair{},
 		replays:  map[pqxdh.LastResortUse]bool{},
-		known:    map[pqxdh.Address]curve.PublicKey{},
-		lenient:  map[pqxdh.Address]bool{},
-		sessions: map[pqxdh.Address]*sessions{},
+		known:    map[signal.Address]curve.PublicKey{},
+		lenient:  map[signal.Address]bool{},
+		sessions: map[signal.Address]*sessions{},
 	}
 }
 
@@ -89,7 +90,7 @@ type sessions struct {
 
 // record returns the record of a suite, a new one if there is none: it becomes part of the party with use.
 // met is the identity key that the operation is about to meet, nil if it meets none.
-func (p *party) record(suite pqxdh.Suite, remote pqxdh.Address, met *curve.PublicKey) (*session.Record, error) {
+func (p *party) record(suite pqxdh.Suite, remote signal.Address, met *curve.PublicKey) (*session.Record, error) {
 	trusted, known := p.known[remote]
 	var record *session.Record
 	var err error
@@ -111,7 +112,7 @@ func (p *party) record(suite pqxdh.Suite, remote pqxdh.Address, met *curve.Publi
 }
 
 // trust takes the remote's identity key.
-func (p *party) trust(remote pqxdh.Address, key curve.PublicKey) {
+func (p *party) trust(remote signal.Address, key curve.PublicKey) {
 	p.known[remote] = key
 	if found := p.sessions[remote]; found != nil {
 		for _, record := range found.records {
@@ -121,7 +122,7 @@ func (p *party) trust(remote pqxdh.Address, key curve.PublicKey) {
 }
 
 // use stores a record that has begun or opened a session, and sends with it from now on.
-func (p *party) use(remote pqxdh.Address, record *session.Record) {
+func (p *party) use(remote signal.Address, record *session.Record) {
 	if p.sessions[remote] == nil {
 		p.sessions[remote] = &sessions{records: map[pqxdh.Suite]*session.Record{}}
 	}
@@ -151,7 +152,7 @@ func (s *sessions) appendTo(b []byte) []byte {
 	return b
 }
 
-func (p *party) parseSessions(remote pqxdh.Address, b []byte) (*sessions, error) {
+func (p *party) parseSessions(remote signal.Address, b []byte) (*sessions, error) {
 	in := cryptobyte.String(b)
 	s := &sessions{records: map[pqxdh.Suite]*session.Record{}}
 	if !in.ReadUint8((*uint8)(&s.inUse)) {

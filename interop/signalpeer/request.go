@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -135,16 +136,16 @@ type address struct {
 
 const maxDevice = 127
 
-func (a *address) parse(field string) (pqxdh.Address, error) {
+func (a *address) parse(field string) (signal.Address, error) {
 	if a == nil {
-		return pqxdh.Address{}, badRequest("%s: missing", field)
+		return signal.Address{}, badRequest("%s: missing", field)
 	}
 	if a.Name == nil {
-		return pqxdh.Address{}, badRequest("%s.name: missing", field)
+		return signal.Address{}, badRequest("%s.name: missing", field)
 	}
-	parsed := pqxdh.Address{Name: *a.Name, Device: or(a.Device, 1)}
+	parsed := signal.Address{Name: *a.Name, Device: or(a.Device, 1)}
 	if parsed.Validate() != nil || parsed.Device > maxDevice {
-		return pqxdh.Address{}, badRequest("%s: a name, and a device from 1 to %d, are required", field, maxDevice)
+		return signal.Address{}, badRequest("%s: a name, and a device from 1 to %d, are required", field, maxDevice)
 	}
 	return parsed, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 )
@@ -86,7 +87,7 @@ type LastResortUse struct {
 // Initiate agrees on a root key with the device them, whose bundle this is. It
 // checks the bundle first, see [Bundle.Verify], whose errors it returns, and
 // [curve.ErrLowOrder].
-func Initiate(suite Suite, us *Identity, them Address, bundle *Bundle, now time.Time) (*Agreed, *Header, error) {
+func Initiate(suite Suite, us *Identity, them signal.Address, bundle *Bundle, now time.Time) (*Agreed, *Header, error) {
 	if err := us.Address.Validate(); err != nil {
 		return nil, nil, err
 	}
@@ -132,9 +133,9 @@ func Initiate(suite Suite, us *Identity, them Address, bundle *Bundle, now time.
 // result is worth nothing until a message has authenticated under it: only then
 // may the prekeys be consumed, see [Consumed].
 //
-// It returns [ErrSuite], [ErrAddress], [ErrKEM], [ErrBaseKey], [ErrPreKey],
+// It returns [ErrSuite], [signal.ErrAddress], [ErrKEM], [ErrBaseKey], [ErrPreKey],
 // [ErrReplay], [ErrExpired] or [curve.ErrLowOrder].
-func Accept(suite Suite, us *Identity, them Address, header *Header, own PreKeys, now time.Time) (*Agreed, error) {
+func Accept(suite Suite, us *Identity, them signal.Address, header *Header, own PreKeys, now time.Time) (*Agreed, error) {
 	r, err := checkOwner(suite, us)
 	if err != nil {
 		return nil, err
@@ -287,7 +288,7 @@ func (r *rules) derive(secrets []secret.Key, info string) (root, pq secret.Key) 
 
 // transcript is everything both sides of a handshake must agree on.
 type transcript struct {
-	initiator, responder       Address
+	initiator, responder       signal.Address
 	initiatorKey, responderKey curve.PublicKey
 	signed                     *SignedPreKey
 	kem                        *KEMPreKey
@@ -300,9 +301,9 @@ func (t *transcript) hash(r *rules) [sha256.Size]byte {
 	b := make([]byte, 0, 4096)
 	b = append(b, kdf.Chate2eTranscript.String()...)
 	b = append(b, byte(r.label))
-	b = t.initiator.append(b)
+	b = t.initiator.Append(b)
 	b = append(b, t.initiatorKey[:]...)
-	b = t.responder.append(b)
+	b = t.responder.Append(b)
 	b = append(b, t.responderKey[:]...)
 	b = append(b, t.header.BaseKey[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(t.signed.ID))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
@@ -296,13 +297,13 @@ func TestBundleChecks(t *testing.T) {
 		}, pqxdh.ErrSignature},
 		"nobody's bundle": {all, func(_ *testing.T, h *handshake) {
 			h.bob.Address.Name = ""
-		}, pqxdh.ErrAddress},
+		}, signal.ErrAddress},
 		"device 0": {all, func(_ *testing.T, h *handshake) {
 			h.bob.Address.Device = 0
-		}, pqxdh.ErrAddress},
+		}, signal.ErrAddress},
 		"a name of 256 bytes": {all, func(_ *testing.T, h *handshake) {
 			h.bob.Address.Name = strings.Repeat("x", 256)
-		}, pqxdh.ErrAddress},
+		}, signal.ErrAddress},
 		"suite 0":  {all, func(_ *testing.T, h *handshake) { h.suite = 0 }, pqxdh.ErrSuite},
 		"suite 99": {all, func(_ *testing.T, h *handshake) { h.suite = 99 }, pqxdh.ErrSuite},
 		"expires tomorrow": {[]pqxdh.Suite{ours}, func(t *testing.T, h *handshake) {
@@ -354,8 +355,8 @@ func TestBundleExpiry(t *testing.T) {
 func TestInitiateNeedsOurAddress(t *testing.T) {
 	h := newHandshake(t, pqxdh.Chate2eV1, false, false)
 	h.alice.Address.Device = 0
-	if _, _, err := pqxdh.Initiate(h.suite, h.alice, h.bob.Address, h.bundle, start); !errors.Is(err, pqxdh.ErrAddress) {
-		t.Errorf("got %v, want %v", err, pqxdh.ErrAddress)
+	if _, _, err := pqxdh.Initiate(h.suite, h.alice, h.bob.Address, h.bundle, start); !errors.Is(err, signal.ErrAddress) {
+		t.Errorf("got %v, want %v", err, signal.ErrAddress)
 	}
 }
 
@@ -503,10 +504,10 @@ func TestAcceptChecks(t *testing.T) {
 		}, pqxdh.ErrReplay},
 		"from nobody": {all, func(_ *testing.T, h *handshake, _ *pqxdh.Header) {
 			h.alice.Address.Name = ""
-		}, pqxdh.ErrAddress},
+		}, signal.ErrAddress},
 		"to nobody": {all, func(_ *testing.T, h *handshake, _ *pqxdh.Header) {
 			h.bob.Address.Device = 0
-		}, pqxdh.ErrAddress},
+		}, signal.ErrAddress},
 		"suite 2": {all, func(_ *testing.T, h *handshake, _ *pqxdh.Header) {
 			h.suite = 2
 		}, pqxdh.ErrSuite},
@@ -709,14 +710,14 @@ func TestDays(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for _, c := range []struct {
-		address pqxdh.Address
+		address signal.Address
 		want    error
 	}{
-		{pqxdh.Address{Name: "a", Device: 1}, nil},
-		{pqxdh.Address{Name: strings.Repeat("x", pqxdh.MaxNameSize), Device: 1<<32 - 1}, nil},
-		{pqxdh.Address{Name: strings.Repeat("x", pqxdh.MaxNameSize+1), Device: 1}, pqxdh.ErrAddress},
-		{pqxdh.Address{Device: 1}, pqxdh.ErrAddress},
-		{pqxdh.Address{Name: "a"}, pqxdh.ErrAddress},
+		{signal.Address{Name: "a", Device: 1}, nil},
+		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize), Device: 1<<32 - 1}, nil},
+		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize+1), Device: 1}, signal.ErrAddress},
+		{signal.Address{Device: 1}, signal.ErrAddress},
+		{signal.Address{Name: "a"}, signal.ErrAddress},
 	} {
 		if err := c.address.Validate(); !errors.Is(err, c.want) {
 			t.Errorf("%+v: %v, want %v", c.address, err, c.want)

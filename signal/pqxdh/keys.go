@@ -29,7 +29,7 @@ type Keys struct {
 }
 
 // NewKeys makes a signed prekey, a last-resort KEM prekey and as many one-time
-// prekeys of both kinds as asked for. It returns [ErrAddress].
+// prekeys of both kinds as asked for. It returns [signal.ErrAddress].
 func NewKeys(owner *Identity, oneTime int, now time.Time) (*Keys, error) {
 	k := new(Keys)
 	if err := k.Rotate(owner, now); err != nil {
@@ -42,7 +42,7 @@ func NewKeys(owner *Identity, oneTime int, now time.Time) (*Keys, error) {
 }
 
 // Refill makes new one-time prekeys until n of each kind are there to be handed
-// out. It returns [ErrAddress].
+// out. It returns [signal.ErrAddress].
 func (k *Keys) Refill(owner *Identity, n int, now time.Time) error {
 	for len(k.kemOneTime)-k.kemOffered < n {
 		pair, err := k.newKEM(owner, false, now)
@@ -90,7 +90,7 @@ func (k *Keys) newOneTime() *OneTimePreKeyPair {
 // every prekey whose grace time has passed, with its part of the replay table. It
 // also erases the one-time KEM prekeys that nobody was given and that would
 // expire before the next rotation; Refill replaces them. It is due every
-// [RotateAfter], and returns [ErrAddress].
+// [RotateAfter], and returns [signal.ErrAddress].
 func (k *Keys) Rotate(owner *Identity, now time.Time) error {
 	signed, err := k.newSigned(owner, now)
 	if err != nil {

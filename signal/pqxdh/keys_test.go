@@ -7,6 +7,7 @@ import (
 	"testing/cryptotest"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 )
@@ -15,7 +16,7 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func identity(name string, device uint32) *pqxdh.Identity {
 	return &pqxdh.Identity{
-		Address: pqxdh.Address{Name: name, Device: device}, Key: curve.GenerateKey(), RegistrationID: 0x1234,
+		Address: signal.Address{Name: name, Device: device}, Key: curve.GenerateKey(), RegistrationID: 0x1234,
 	}
 }
 
@@ -106,15 +107,15 @@ func TestRotateDropsStaleOneTimeKeys(t *testing.T) {
 
 func TestKeysErrors(t *testing.T) {
 	nobody := identity("", 1)
-	if _, err := pqxdh.NewKeys(nobody, 1, start); !errors.Is(err, pqxdh.ErrAddress) {
+	if _, err := pqxdh.NewKeys(nobody, 1, start); !errors.Is(err, signal.ErrAddress) {
 		t.Errorf("NewKeys: %v", err)
 	}
 	keys := newKeys(t, identity("bob", 1), 0)
 	before := keys.Append(nil)
-	if err := keys.Refill(nobody, 1, start); !errors.Is(err, pqxdh.ErrAddress) {
+	if err := keys.Refill(nobody, 1, start); !errors.Is(err, signal.ErrAddress) {
 		t.Errorf("Refill: %v", err)
 	}
-	if err := keys.Rotate(nobody, start); !errors.Is(err, pqxdh.ErrAddress) {
+	if err := keys.Rotate(nobody, start); !errors.Is(err, signal.ErrAddress) {
 		t.Errorf("Rotate: %v", err)
 	}
 	if string(keys.Append(nil)) != string(before) {
@@ -196,7 +197,7 @@ func accept(t *testing.T, keys *pqxdh.Keys, bob *pqxdh.Identity, bundle *pqxdh.B
 
 func refuse(t *testing.T, keys *pqxdh.Keys, bob *pqxdh.Identity, header *pqxdh.Header, now time.Time, want error) {
 	t.Helper()
-	alice := pqxdh.Address{Name: "alice", Device: 1}
+	alice := signal.Address{Name: "alice", Device: 1}
 	if _, err := pqxdh.Accept(pqxdh.Chate2eV1, bob, alice, header, keys.Find(header), now); !errors.Is(err, want) {
 		t.Errorf("got %v, want %v", err, want)
 	}

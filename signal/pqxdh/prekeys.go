@@ -7,20 +7,15 @@ import (
 	"math"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/kem"
 )
 
-// MaxNameSize is the largest [Address] name in bytes.
-const MaxNameSize = 255
-
 var (
 	// ErrSuite is returned for an unknown suite, or for a prekey of another one.
 	ErrSuite = errors.New("pqxdh: wrong suite")
-	// ErrAddress is returned for an address without a name, with one longer than
-	// MaxNameSize, or with device 0.
-	ErrAddress = errors.New("pqxdh: not an address")
 	// ErrSignature is returned when a prekey's signature does not verify for the
 	// identity key, owner, purpose, ID and expiry.
 	ErrSignature = errors.New("pqxdh: prekey signature does not verify")
@@ -32,30 +27,9 @@ var (
 	ErrKEM = errors.New("pqxdh: wrong KEM part")
 )
 
-// Address names a device: a person's stable ID and a device number from 1.
-type Address struct {
-	Name   string // 1 to MaxNameSize bytes
-	Device uint32
-}
-
-// Validate returns [ErrAddress] if a is not usable.
-func (a Address) Validate() error {
-	if a.Name == "" || len(a.Name) > MaxNameSize || a.Device == 0 {
-		return ErrAddress
-	}
-	return nil
-}
-
-// append appends the one encoding of a: length, name, device number.
-func (a Address) append(b []byte) []byte {
-	b = append(b, byte(len(a.Name))) //nolint:gosec // at most MaxNameSize, see Validate
-	b = append(b, a.Name...)
-	return binary.BigEndian.AppendUint32(b, a.Device)
-}
-
 // Identity is one device's own long-term key and where it lives.
 type Identity struct {
-	Address        Address
+	Address        signal.Address
 	Key            *curve.PrivateKey
 	RegistrationID uint32 // libsignal suites only: 14 bits
 }
@@ -161,7 +135,7 @@ type OneTimePreKeyPair struct {
 }
 
 // NewSignedPreKey makes a signed prekey for the device. In chate2e/v1 it expires
-// [ValidDays] after now. It returns [ErrSuite] or [ErrAddress].
+// [ValidDays] after now. It returns [ErrSuite] or [signal.ErrAddress].
 func NewSignedPreKey(suite Suite, owner *Identity, now time.Time) (*SignedPreKeyPair, error) {
 	r, err := checkOwner(suite, owner)
 	if err != nil {
@@ -177,7 +151,7 @@ func NewSignedPreKey(suite Suite, owner *Identity, now time.Time) (*SignedPreKey
 }
 
 // NewKEMPreKey makes a KEM prekey for the device. In chate2e/v1 it expires
-// [ValidDays] after now. It returns [ErrSuite], [ErrAddress], or [ErrKEM] if the
+// [ValidDays] after now. It returns [ErrSuite], [signal.ErrAddress], or [ErrKEM] if the
 // suite has no KEM.
 func NewKEMPreKey(suite Suite, owner *Identity, lastResort bool, now time.Time) (*KEMPreKeyPair, error) {
 	r, err := checkOwner(suite, owner)
@@ -223,22 +197,22 @@ func (r *rules) expiry(now time.Time) Day {
 }
 
 // signed returns what the signature covers.
-func (k *SignedPreKey) signed(r *rules, owner Address) []byte {
+func (k *SignedPreKey) signed(r *rules, owner signal.Address) []byte {
 	encoded := k.Key.Encode()
 	return r.signed(purposeSigned, owner, k.ID, k.Expires, encoded[:])
 }
 
-func (k *KEMPreKey) signed(r *rules, owner Address) []byte {
+func (k *KEMPreKey) signed(r *rules, owner signal.Address) []byte {
 	return r.signed(k.purpose(), owner, k.ID, k.Expires, k.Key.Encode())
 }
 
-func (r *rules) signed(p purpose, owner Address, id PreKeyID, expires Day, key []byte) []byte {
+func (r *rules) signed(p purpose, owner signal.Address, id PreKeyID, expires Day, key []byte) []byte {
 	if !r.bound {
 		return key
 	}
 	b := []byte(kdf.Chate2ePreKey.String())
 	b = append(b, byte(r.label), byte(p))
-	b = owner.append(b)
+	b = owner.Append(b)
 	b = binary.BigEndian.AppendUint32(b, uint32(id))
 	b = binary.BigEndian.AppendUint32(b, uint32(expires))
 	return append(b, key...)
@@ -257,8 +231,8 @@ type Bundle struct {
 // checked without starting a session: both signatures with the bundle's identity
 // key, the expiries, and that the KEM prekey is there and of the suite's kind.
 // Whether the identity key is hers is for the caller to know. It returns
-// [ErrSuite], [ErrAddress], [ErrKEM], [ErrSignature] or [ErrExpired].
-func (b *Bundle) Verify(suite Suite, owner Address, now time.Time) error {
+// [ErrSuite], [signal.ErrAddress], [ErrKEM], [ErrSignature] or [ErrExpired].
+func (b *Bundle) Verify(suite Suite, owner signal.Address, now time.Time) error {
 	r := suite.rules()
 	if r == nil {
 		return ErrSuite

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 )
@@ -96,7 +97,7 @@ func (c *ServerCertificate) Bytes() []byte { return slices.Clone(c.raw) }
 // SenderCertificate is what a server says of a device: that it has this identity
 // key. It proves nothing before [Trust.Verify].
 type SenderCertificate struct {
-	Sender  Address
+	Sender  signal.Address
 	Key     curve.PublicKey
 	Expires uint64 // the last millisecond since 1970 at which it is good
 
@@ -108,12 +109,12 @@ type SenderCertificate struct {
 
 // NewSenderCertificate certifies that the sender has the identity key, until
 // expires in whole milliseconds. The server that signs is embedded. It returns
-// [ErrAddress]; devices of the official library are 1 to 127.
-func NewSenderCertificate(sender Address, key curve.PublicKey, expires time.Time,
+// [signal.ErrAddress]; devices of the official library are 1 to 127.
+func NewSenderCertificate(sender signal.Address, key curve.PublicKey, expires time.Time,
 	server *ServerCertificate, serverKey *curve.PrivateKey,
 ) (*SenderCertificate, error) {
 	if sender.Validate() != nil || sender.Device > maxDevice {
-		return nil, ErrAddress
+		return nil, signal.ErrAddress
 	}
 	encoded := key.Encode()
 	c := &SenderCertificate{

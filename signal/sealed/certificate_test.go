@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/sealed"
@@ -19,8 +20,8 @@ const (
 )
 
 var (
-	libsignalAlice = sealed.Address{Name: aliceUUID, Device: 1}
-	libsignalBob   = sealed.Address{Name: bobUUID, Device: 2}
+	libsignalAlice = signal.Address{Name: aliceUUID, Device: 1}
+	libsignalBob   = signal.Address{Name: bobUUID, Device: 2}
 	expires        = time.UnixMilli(1_800_000_000_000)
 )
 
@@ -41,7 +42,7 @@ func (a *authority) trust() *sealed.Trust {
 	return &sealed.Trust{Roots: []curve.PublicKey{a.root.PublicKey()}}
 }
 
-func (a *authority) certify(tb testing.TB, sender sealed.Address, key curve.PublicKey) *sealed.SenderCertificate {
+func (a *authority) certify(tb testing.TB, sender signal.Address, key curve.PublicKey) *sealed.SenderCertificate {
 	tb.Helper()
 	c, err := sealed.NewSenderCertificate(sender, key, expires, a.server, a.serverKey)
 	if err != nil {
@@ -200,8 +201,8 @@ func TestSenderCertificate(t *testing.T) {
 	if err := a.trust().Verify(must(sealed.ParseSenderCertificate(c.Bytes())), expires); err != nil {
 		t.Errorf("Bytes gives away its own: %v", err)
 	}
-	for _, sender := range []sealed.Address{{}, {Name: "a"}, {Device: 1}, {Name: "a", Device: 128}, {Name: sealed.Overlong, Device: 1}} {
-		if c, err := sealed.NewSenderCertificate(sender, key, expires, a.server, a.serverKey); c != nil || !errors.Is(err, sealed.ErrAddress) {
+	for _, sender := range []signal.Address{{}, {Name: "a"}, {Device: 1}, {Name: "a", Device: 128}, {Name: sealed.Overlong, Device: 1}} {
+		if c, err := sealed.NewSenderCertificate(sender, key, expires, a.server, a.serverKey); c != nil || !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("%d: got %v, %v", sender.Device, c, err)
 		}
 	}
@@ -218,12 +219,12 @@ func TestSenderCertificate(t *testing.T) {
 	}
 	for name, want := range map[string]struct {
 		b      []byte
-		sender sealed.Address
+		sender signal.Address
 	}{
-		"a name":        {edit(func(*claim) {}), sealed.Address{Name: "any name", Device: 1}},
+		"a name":        {edit(func(*claim) {}), signal.Address{Name: "any name", Device: 1}},
 		"bytes":         {edit(func(c *claim) { c.uuid, c.raw = nil, uuid[1:] }), libsignalAlice},
-		"last device":   {edit(func(c *claim) { c.device = 127 }), sealed.Address{Name: "any name", Device: 127}},
-		"unknown field": {signed(a.serverKey, wire.AppendBytes(full.fields(), 99, []byte("new"))), sealed.Address{Name: "any name", Device: 1}},
+		"last device":   {edit(func(c *claim) { c.device = 127 }), signal.Address{Name: "any name", Device: 127}},
+		"unknown field": {signed(a.serverKey, wire.AppendBytes(full.fields(), 99, []byte("new"))), signal.Address{Name: "any name", Device: 1}},
 	} {
 		c, err := sealed.ParseSenderCertificate(want.b)
 		if err != nil || c.Sender != want.sender {

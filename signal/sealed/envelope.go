@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 )
 
@@ -25,15 +26,15 @@ const (
 type Letter struct {
 	// From is where the letter says it comes from. Nothing proves it but the message,
 	// by opening in a session with this address.
-	From    Address
+	From    signal.Address
 	Message []byte // of package session or senderkey
 }
 
 // Seal puts a letter into an envelope for the device at to, whose verified key
-// this is. It returns [ErrAddress], or [ErrPublicKey] for a key of low order.
-func Seal(key *PublicKey, to Address, letter Letter) ([]byte, error) {
+// this is. It returns [signal.ErrAddress], or [ErrPublicKey] for a key of low order.
+func Seal(key *PublicKey, to signal.Address, letter Letter) ([]byte, error) {
 	if to.Validate() != nil || letter.From.Validate() != nil {
-		return nil, ErrAddress
+		return nil, signal.ErrAddress
 	}
 	encapsulated, sender, err := hpke.NewSender(key.key, hpke.HKDFSHA256(), hpke.AES256GCM(), info(to))
 	if err != nil {
@@ -43,7 +44,7 @@ func Seal(key *PublicKey, to Address, letter Letter) ([]byte, error) {
 	b := make([]byte, 0, Overhead+len(letter.From.Name)+len(letter.Message))
 	b = append(b, version, typeEnvelope)
 	b = append(b, id[:]...)
-	plaintext := append(letter.From.append(nil), letter.Message...)
+	plaintext := append(letter.From.Append(nil), letter.Message...)
 	ciphertext, err := sender.Seal(b, plaintext)
 	clear(plaintext)
 	if err != nil {
@@ -56,7 +57,7 @@ func Seal(key *PublicKey, to Address, letter Letter) ([]byte, error) {
 // info binds an envelope to its recipient. Without the address, somebody who
 // publishes another's key as its own could have it open letters that were meant
 // for somebody else.
-func info(to Address) []byte { return to.append([]byte(kdf.Chate2eSealed.String())) }
+func info(to signal.Address) []byte { return to.Append([]byte(kdf.Chate2eSealed.String())) }
 
 // Envelope is a parsed envelope, of which nothing is authenticated yet.
 type Envelope struct {
@@ -84,7 +85,7 @@ func (e *Envelope) KeyID() KeyID { return e.id }
 // Open opens the envelope as the device at us, with the key that the envelope
 // names. It returns [ErrSelf], or [ErrOpen] for everything that is not a letter to
 // this device under this key; also without a key.
-func (e *Envelope) Open(key *PrivateKey, us Address) (*Letter, error) {
+func (e *Envelope) Open(key *PrivateKey, us signal.Address) (*Letter, error) {
 	if key == nil || key.public.ID() != e.id {
 		return nil, ErrOpen
 	}
@@ -98,7 +99,7 @@ func (e *Envelope) Open(key *PrivateKey, us Address) (*Letter, error) {
 	}
 	in := cryptobyte.String(plaintext)
 	letter := new(Letter)
-	if !letter.From.read(&in) {
+	if !letter.From.Read(&in) {
 		return nil, ErrOpen
 	}
 	if letter.From == us {

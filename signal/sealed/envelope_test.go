@@ -17,13 +17,14 @@ import (
 
 	"github.com/chate2e/chate2e/internal/testleak"
 	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/sealed"
 )
 
 var (
-	alice = sealed.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}
-	bob   = sealed.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}
+	alice = signal.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}
+	bob   = signal.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}
 
 	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
@@ -35,7 +36,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func seal(tb testing.TB, key *sealed.PublicKey, to sealed.Address, letter sealed.Letter) []byte {
+func seal(tb testing.TB, key *sealed.PublicKey, to signal.Address, letter sealed.Letter) []byte {
 	tb.Helper()
 	b, err := sealed.Seal(key, to, letter)
 	if err != nil {
@@ -44,7 +45,7 @@ func seal(tb testing.TB, key *sealed.PublicKey, to sealed.Address, letter sealed
 	return b
 }
 
-func open(b []byte, key *sealed.PrivateKey, us sealed.Address) (*sealed.Letter, error) {
+func open(b []byte, key *sealed.PrivateKey, us signal.Address) (*sealed.Letter, error) {
 	e, err := sealed.Parse(b)
 	if err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func TestEnvelope(t *testing.T) {
 	key := sealed.GenerateKey()
 	seen := map[string]bool{}
 	for _, message := range [][]byte{{}, {0}, r.Bytes(100), r.Bytes(70_000)} {
-		for _, from := range []sealed.Address{alice, {Name: "x", Device: 1<<32 - 1}, {Name: strings.Repeat("n", 255), Device: 7}} {
+		for _, from := range []signal.Address{alice, {Name: "x", Device: 1<<32 - 1}, {Name: strings.Repeat("n", 255), Device: 7}} {
 			b := seal(t, key.PublicKey(), bob, sealed.Letter{From: from, Message: message})
 			if want := sealed.Overhead + len(from.Name) + len(message); len(b) != want {
 				t.Errorf("an envelope of %d bytes, want %d", len(b), want)
@@ -90,7 +91,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 	r := testrand.New(t)
 	key := sealed.GenerateKey()
 	b := seal(t, key.PublicKey(), bob, sealed.Letter{From: alice, Message: r.Bytes(40)})
-	refused := func(what string, at int, want error, b []byte, key *sealed.PrivateKey, us sealed.Address) {
+	refused := func(what string, at int, want error, b []byte, key *sealed.PrivateKey, us signal.Address) {
 		t.Helper()
 		if letter, err := open(b, key, us); letter != nil || !errors.Is(err, want) {
 			t.Errorf("%s, %d: got %v, %v, want %v", what, at, letter, err, want)
@@ -115,9 +116,9 @@ func TestEnvelopeRefuses(t *testing.T) {
 
 	refused("another key", 0, sealed.ErrOpen, b, sealed.GenerateKey(), bob)
 	refused("no key", 0, sealed.ErrOpen, b, nil, bob)
-	refused("another user", 0, sealed.ErrOpen, b, key, sealed.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2b", Device: 2})
-	refused("another device", 0, sealed.ErrOpen, b, key, sealed.Address{Name: bob.Name, Device: 3})
-	refused("nobody", 0, sealed.ErrOpen, b, key, sealed.Address{})
+	refused("another user", 0, sealed.ErrOpen, b, key, signal.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2b", Device: 2})
+	refused("another device", 0, sealed.ErrOpen, b, key, signal.Address{Name: bob.Name, Device: 3})
+	refused("nobody", 0, sealed.ErrOpen, b, key, signal.Address{})
 	if _, err := open(b, key, bob); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
@@ -130,7 +131,7 @@ func TestEnvelopeToOneself(t *testing.T) {
 	if letter, err := open(b, key, bob); letter != nil || !errors.Is(err, sealed.ErrSelf) {
 		t.Errorf("got %v, %v, want %v", letter, err, sealed.ErrSelf)
 	}
-	other := sealed.Address{Name: bob.Name, Device: bob.Device + 1}
+	other := signal.Address{Name: bob.Name, Device: bob.Device + 1}
 	b = seal(t, key.PublicKey(), bob, sealed.Letter{From: other})
 	if letter, err := open(b, key, bob); err != nil || letter.From != other {
 		t.Errorf("another device of ours: got %v, %v", letter, err)
@@ -139,16 +140,16 @@ func TestEnvelopeToOneself(t *testing.T) {
 
 func TestSealRefuses(t *testing.T) {
 	key := sealed.GenerateKey().PublicKey()
-	for name, a := range map[string]sealed.Address{
+	for name, a := range map[string]signal.Address{
 		"no name": {Device: 1}, "device 0": {Name: "a"}, "overlong": {Name: sealed.Overlong, Device: 1},
 	} {
-		if b, err := sealed.Seal(key, a, sealed.Letter{From: alice}); b != nil || !errors.Is(err, sealed.ErrAddress) {
+		if b, err := sealed.Seal(key, a, sealed.Letter{From: alice}); b != nil || !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("to %s: got %x, %v", name, b, err)
 		}
-		if b, err := sealed.Seal(key, bob, sealed.Letter{From: a}); b != nil || !errors.Is(err, sealed.ErrAddress) {
+		if b, err := sealed.Seal(key, bob, sealed.Letter{From: a}); b != nil || !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("from %s: got %x, %v", name, b, err)
 		}
-		if _, err := key.Sign(curve.GenerateKey(), a, noon); !errors.Is(err, sealed.ErrAddress) {
+		if _, err := key.Sign(curve.GenerateKey(), a, noon); !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("signing for %s: %v", name, err)
 		}
 	}
@@ -171,7 +172,7 @@ func TestEnvelopeAsDocumented(t *testing.T) {
 	if got := key.PublicKey().Encode(); !bytes.Equal(got, encoded) || len(got) != 1218 {
 		t.Fatalf("a public key of %x", got)
 	}
-	address := func(a sealed.Address) []byte {
+	address := func(a signal.Address) []byte {
 		return binary.BigEndian.AppendUint32(append([]byte{byte(len(a.Name))}, a.Name...), a.Device)
 	}
 	info := append([]byte("ChatE2E v1 sealed envelope"), address(bob)...)
@@ -285,7 +286,7 @@ func TestSignedKey(t *testing.T) {
 	if !signed.Expires().Equal(expiry) {
 		t.Errorf("expires %v, want %v", signed.Expires(), expiry)
 	}
-	verify := func(b []byte, identity curve.PublicKey, owner sealed.Address, now time.Time) error {
+	verify := func(b []byte, identity curve.PublicKey, owner signal.Address, now time.Time) error {
 		s, err := sealed.ParseSignedKey(b)
 		if err != nil {
 			return err
@@ -297,11 +298,11 @@ func TestSignedKey(t *testing.T) {
 		return err
 	}
 	ours := identity.PublicKey()
-	other := sealed.Address{Name: bob.Name, Device: 3}
+	other := signal.Address{Name: bob.Name, Device: 3}
 	for _, c := range []struct {
 		name     string
 		identity curve.PublicKey
-		owner    sealed.Address
+		owner    signal.Address
 		now      time.Time
 		want     error
 	}{
@@ -312,7 +313,7 @@ func TestSignedKey(t *testing.T) {
 		{"another identity", curve.GenerateKey().PublicKey(), bob, noon, sealed.ErrSignature},
 		{"another device", ours, other, noon, sealed.ErrSignature},
 		{"another user", ours, alice, noon, sealed.ErrSignature},
-		{"nobody", ours, sealed.Address{}, noon, sealed.ErrAddress},
+		{"nobody", ours, signal.Address{}, noon, signal.ErrAddress},
 	} {
 		if err := verify(encoded, c.identity, c.owner, c.now); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)

@@ -5,6 +5,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/sealed"
 )
@@ -12,8 +13,8 @@ import (
 // Bob publishes a key, and Alice puts a message into an envelope for it.
 func Example() {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	alice := sealed.Address{Name: "alice", Device: 1}
-	bob := sealed.Address{Name: "bob", Device: 1}
+	alice := signal.Address{Name: "alice", Device: 1}
+	bob := signal.Address{Name: "bob", Device: 1}
 	bobIdentity := curve.GenerateKey()
 
 	// Bob makes a key and publishes it under his signature.
@@ -44,8 +45,8 @@ func Example() {
 // The official library's sealed sender, for one device.
 func ExampleUnseal() {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	alice := sealed.Address{Name: "9d0652a3-dcc3-4d11-975f-74d61598733f", Device: 1}
-	bob := sealed.Address{Name: "796abedb-ca4e-4f18-8803-1fde5b921f9f", Device: 2}
+	alice := signal.Address{Name: "9d0652a3-dcc3-4d11-975f-74d61598733f", Device: 1}
+	bob := signal.Address{Name: "796abedb-ca4e-4f18-8803-1fde5b921f9f", Device: 2}
 	aliceKey, bobKey := curve.GenerateKey(), curve.GenerateKey()
 
 	// A server, which a trust root has certified, certifies Alice's key.

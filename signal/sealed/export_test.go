@@ -2,11 +2,12 @@ package sealed
 
 import (
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
 // Overlong is a name that an address cannot have.
-var Overlong = string(make([]byte, MaxNameSize+1))
+var Overlong = string(make([]byte, signal.MaxNameSize+1))
 
 // SealV1As is SealV1 for whoever does not keep to the rules: any content, in
 // anybody's name.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 )
@@ -161,8 +162,8 @@ type SignedKey struct {
 }
 
 // Sign publishes the key as that of the device at owner, whose identity key this
-// is, for [ValidDays] days. It returns [ErrAddress].
-func (k *PublicKey) Sign(identity *curve.PrivateKey, owner Address, now time.Time) (*SignedKey, error) {
+// is, for [ValidDays] days. It returns [signal.ErrAddress].
+func (k *PublicKey) Sign(identity *curve.PrivateKey, owner signal.Address, now time.Time) (*SignedKey, error) {
 	if err := owner.Validate(); err != nil {
 		return nil, err
 	}
@@ -184,16 +185,16 @@ func dayOf(t time.Time) uint32 {
 }
 
 // signed returns what the signature covers.
-func (s *SignedKey) signed(owner Address) []byte {
-	b := owner.append([]byte(kdf.Chate2eSealingKey.String()))
+func (s *SignedKey) signed(owner signal.Address) []byte {
+	b := owner.Append([]byte(kdf.Chate2eSealingKey.String()))
 	b = binary.BigEndian.AppendUint32(b, s.expires)
 	return append(b, s.key.raw[:]...)
 }
 
 // Verify returns the key if the device at owner has published it and it may be
 // used now. Whether the identity key is that device's is for the caller to know.
-// It returns [ErrAddress], [ErrSignature] or [ErrExpired].
-func (s *SignedKey) Verify(identity curve.PublicKey, owner Address, now time.Time) (*PublicKey, error) {
+// It returns [signal.ErrAddress], [ErrSignature] or [ErrExpired].
+func (s *SignedKey) Verify(identity curve.PublicKey, owner signal.Address, now time.Time) (*PublicKey, error) {
 	if err := owner.Validate(); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/internal/testvectors"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/sealed"
@@ -113,7 +114,7 @@ func (c *correspondents) both(tb testing.TB, content *sealed.Content) map[string
 // plain is what tests compare of content.
 type plain struct {
 	Type    sealed.Type
-	Sender  sealed.Address
+	Sender  signal.Address
 	Key     curve.PublicKey
 	Message []byte
 	Hint    sealed.Hint
@@ -295,17 +296,17 @@ func TestUnsealLowOrder(t *testing.T) {
 func TestSealedSenderSelf(t *testing.T) {
 	c := newCorrespondents(t)
 	for _, test := range []struct {
-		sender, us sealed.Address
+		sender, us signal.Address
 		want       error
 	}{
 		{libsignalAlice, libsignalAlice, sealed.ErrSelf},
-		{sealed.Address{Name: strings.ToUpper(aliceUUID), Device: 1}, libsignalAlice, sealed.ErrSelf},
-		{libsignalAlice, sealed.Address{Name: aliceUUID, Device: 2}, nil},
-		{libsignalAlice, sealed.Address{Name: bobUUID, Device: 1}, nil},
-		{libsignalAlice, sealed.Address{Name: "PNI:" + aliceUUID, Device: 1}, nil},
-		{sealed.Address{Name: "alice", Device: 1}, sealed.Address{Name: "alice", Device: 1}, sealed.ErrSelf},
-		{sealed.Address{Name: "alice", Device: 1}, sealed.Address{Name: "Alice", Device: 1}, nil},
-		{sealed.Address{Name: "alice", Device: 1}, libsignalAlice, nil},
+		{signal.Address{Name: strings.ToUpper(aliceUUID), Device: 1}, libsignalAlice, sealed.ErrSelf},
+		{libsignalAlice, signal.Address{Name: aliceUUID, Device: 2}, nil},
+		{libsignalAlice, signal.Address{Name: bobUUID, Device: 1}, nil},
+		{libsignalAlice, signal.Address{Name: "PNI:" + aliceUUID, Device: 1}, nil},
+		{signal.Address{Name: "alice", Device: 1}, signal.Address{Name: "alice", Device: 1}, sealed.ErrSelf},
+		{signal.Address{Name: "alice", Device: 1}, signal.Address{Name: "Alice", Device: 1}, nil},
+		{signal.Address{Name: "alice", Device: 1}, libsignalAlice, nil},
 	} {
 		c.certificate = c.certify(t, test.sender, c.alice.PublicKey())
 		for version, b := range c.both(t, c.content(nil)) {

@@ -3,6 +3,7 @@ package sealed
 import (
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
@@ -39,7 +40,7 @@ func Unseal(our *curve.PrivateKey, b []byte) (*Unverified, error) {
 // Verify returns the content if its sender is who the certificate says, see
 // [Trust.Verify], and is not this device itself, at us. It returns
 // [ErrCertificate], [ErrExpired] or [ErrSelf].
-func (u *Unverified) Verify(trust *Trust, us Address, now time.Time) (*Content, error) {
+func (u *Unverified) Verify(trust *Trust, us signal.Address, now time.Time) (*Content, error) {
 	if err := trust.Verify(u.content.Sender, now); err != nil {
 		return nil, err
 	}

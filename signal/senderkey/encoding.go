@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
@@ -16,16 +17,16 @@ var ErrEncoding = errors.New("senderkey: not an encoded sender or receiver")
 
 const encodingVersion = 1
 
-func appendStart(b []byte, suite Suite, group GroupID, sender Address) []byte {
+func appendStart(b []byte, suite Suite, group GroupID, sender signal.Address) []byte {
 	b = append(b, encodingVersion, byte(suite))
 	b = append(b, group[:]...)
-	return sender.append(b)
+	return sender.Append(b)
 }
 
-func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *Address) bool {
+func readEncodingStart(in *cryptobyte.String, suite *Suite, group *GroupID, sender *signal.Address) bool {
 	var version uint8
 	return in.ReadUint8(&version) && version == encodingVersion &&
-		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.read(in)
+		in.ReadUint8((*uint8)(suite)) && suite.codec() != nil && in.CopyBytes(group[:]) && sender.Read(in)
 }
 
 // Append appends the encoded sender to b, version byte first. It holds private
@@ -66,15 +67,7 @@ func (r *Receiver) Append(b []byte) []byte {
 		b = append(b, c.signing[:]...)
 		b = binary.BigEndian.AppendUint32(b, c.next)
 		b = append(b, c.key.Bytes()...)
-		var list []skippedKey
-		if !c.skipped.IsZero() {
-			list = *c.skipped.Reveal()
-		}
-		b = binary.BigEndian.AppendUint16(b, uint16(len(list))) //nolint:gosec // at most maxSkipped
-		for _, k := range list {
-			b = binary.BigEndian.AppendUint32(b, k.n)
-			b = append(b, k.seed[:]...)
-		}
+		b = c.skipped.Append(b)
 	}
 	return b
 }
@@ -101,27 +94,8 @@ func ParseReceiver(b []byte) (*Receiver, error) {
 }
 
 func (c *chain) read(in *cryptobyte.String) bool {
-	var held uint16
-	if !in.ReadUint32(&c.id) || !in.CopyBytes(c.signing[:]) || !in.ReadUint32(&c.next) || !readKey(in, &c.key) ||
-		!in.ReadUint16(&held) || held > maxSkipped {
-		return false
-	}
-	const size = 4 + secret.KeySize
-	if held == 0 {
-		return true
-	}
-	if len(*in) < int(held)*size {
-		return false
-	}
-	list := make([]skippedKey, held)
-	for i := range list {
-		k := &list[i]
-		if !in.ReadUint32(&k.n) || !in.CopyBytes(k.seed[:]) || k.n >= c.next || (i > 0 && k.n <= list[i-1].n) {
-			return false
-		}
-	}
-	c.skipped = secret.NewBox(list)
-	return true
+	return in.ReadUint32(&c.id) && in.CopyBytes(c.signing[:]) && in.ReadUint32(&c.next) && readKey(in, &c.key) &&
+		c.skipped.Read(in, c.next, maxSkipped)
 }
 
 func readKey(in *cryptobyte.String, k *secret.Key) bool {

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/senderkey"
 )
 
 // Alice writes to a group in which Bob is.
 func Example() {
 	friends := senderkey.GroupID{0x5e, 0x11}
-	aliceAddress := senderkey.Address{Name: "alice", Device: 1}
+	aliceAddress := signal.Address{Name: "alice", Device: 1}
 
 	// Alice makes her chain, and gives it to each member inside of a 1:1 session.
 	toGroup, err := senderkey.NewSender(senderkey.Chate2eV1, friends, aliceAddress)

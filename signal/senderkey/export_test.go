@@ -4,11 +4,12 @@ import (
 	"crypto/cipher"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 )
 
 // Overlong is a name that an address cannot have.
-var Overlong = string(make([]byte, MaxNameSize+1))
+var Overlong = string(make([]byte, signal.MaxNameSize+1))
 
 // Distribution is a distribution message.
 type Distribution struct {

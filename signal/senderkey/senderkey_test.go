@@ -12,6 +12,7 @@ import (
 
 	"github.com/chate2e/chate2e/internal/testleak"
 	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
@@ -19,8 +20,8 @@ import (
 )
 
 var (
-	alice = senderkey.Address{Name: "alice", Device: 1}
-	bob   = senderkey.Address{Name: "bob", Device: 1}
+	alice = signal.Address{Name: "alice", Device: 1}
+	bob   = signal.Address{Name: "bob", Device: 1}
 	group = senderkey.GroupID{1, 2, 3}
 )
 
@@ -351,7 +352,7 @@ func TestWrongPlace(t *testing.T) {
 		}
 	})
 	// In chate2e/v1 the sender is bound: Bob cannot pass Alice's chain off as his.
-	for _, us := range []senderkey.Address{bob, {Name: alice.Name, Device: 2}} {
+	for _, us := range []signal.Address{bob, {Name: alice.Name, Device: 2}} {
 		sender, _ := pair(t, senderkey.Chate2eV1)
 		receiver := must(senderkey.NewReceiver(senderkey.Chate2eV1, group, us))
 		process(t, receiver, sender.Distribution())
@@ -399,7 +400,7 @@ func TestEveryBitCounts(t *testing.T) {
 }
 
 // resign signs a message anew that its sender has tampered with.
-func resign(s *senderkey.Sender, from senderkey.Address, b []byte) []byte {
+func resign(s *senderkey.Sender, from signal.Address, b []byte) []byte {
 	encoded := s.Append(nil)
 	key := must(curve.NewPrivateKey(encoded[len(encoded)-32:]))
 	unsigned := b[:len(b)-64]
@@ -486,13 +487,13 @@ func TestExhausted(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for name, a := range map[string]senderkey.Address{
+	for name, a := range map[string]signal.Address{
 		"no name": {Device: 1}, "device 0": {Name: "a"}, "overlong": {Name: senderkey.Overlong, Device: 1},
 	} {
-		if s, err := senderkey.NewSender(senderkey.Chate2eV1, group, a); s != nil || !errors.Is(err, senderkey.ErrAddress) {
+		if s, err := senderkey.NewSender(senderkey.Chate2eV1, group, a); s != nil || !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("%s: got %v, %v", name, s, err)
 		}
-		if r, err := senderkey.NewReceiver(senderkey.Chate2eV1, group, a); r != nil || !errors.Is(err, senderkey.ErrAddress) {
+		if r, err := senderkey.NewReceiver(senderkey.Chate2eV1, group, a); r != nil || !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("%s: got %v, %v", name, r, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
@@ -43,9 +44,6 @@ func (s Suite) String() string {
 var (
 	// ErrSuite is returned for an unknown suite.
 	ErrSuite = errors.New("senderkey: wrong suite")
-	// ErrAddress is returned for an address without a name, with one longer than
-	// MaxNameSize, or with device 0.
-	ErrAddress = errors.New("senderkey: not an address")
 	// ErrMalformed is returned for bytes that are no message or distribution
 	// message.
 	ErrMalformed = errors.New("senderkey: malformed message")
@@ -103,11 +101,11 @@ type codec interface {
 	appendDistribution(d *distribution) []byte
 	parseDistribution(b []byte) (distribution, bool)
 	// seal returns the message but for its signature.
-	seal(group GroupID, sender Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte
+	seal(group GroupID, sender signal.Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte
 	parse(b []byte) (*Message, bool)
-	open(m *Message, sender Address, seed *[32]byte) ([]byte, bool)
+	open(m *Message, sender signal.Address, seed *[32]byte) ([]byte, bool)
 	// signed returns what the signature of a message covers.
-	signed(sender Address, unsigned []byte) []byte
+	signed(sender signal.Address, unsigned []byte) []byte
 }
 
 func (s Suite) codec() codec {
@@ -180,7 +178,7 @@ func readStart(in *cryptobyte.String, want uint8, group *GroupID, chainID, itera
 		in.CopyBytes(group[:]) && in.ReadUint32(chainID) && in.ReadUint32(iteration)
 }
 
-func (chate2eCodec) seal(group GroupID, sender Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
+func (chate2eCodec) seal(group GroupID, sender signal.Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
 	b := make([]byte, 0, chate2eHeaderSize+len(plaintext)+tagSize+curve.SignatureSize)
 	b = append(b, chate2eVersion, typeMessage)
 	b = append(b, group[:]...)
@@ -207,7 +205,7 @@ func (chate2eCodec) parse(b []byte) (*Message, bool) {
 	return m, true
 }
 
-func (chate2eCodec) open(m *Message, sender Address, seed *[32]byte) ([]byte, bool) {
+func (chate2eCodec) open(m *Message, sender signal.Address, seed *[32]byte) ([]byte, bool) {
 	aead, nonce, commitment := chate2eKeys(seed, m.salt)
 	if subtle.ConstantTimeCompare(commitment, m.commitment) != 1 {
 		return nil, false
@@ -237,12 +235,12 @@ func chate2eKeys(seed *[32]byte, salt []byte) (aead cipher.AEAD, nonce, commitme
 }
 
 // chate2eAssociated binds the sender to the header, and so to the group.
-func chate2eAssociated(sender Address, header []byte) []byte {
-	return append(sender.append(make([]byte, 0, 1+len(sender.Name)+4+len(header))), header...)
+func chate2eAssociated(sender signal.Address, header []byte) []byte {
+	return append(sender.Append(make([]byte, 0, 1+len(sender.Name)+4+len(header))), header...)
 }
 
-func (chate2eCodec) signed(sender Address, unsigned []byte) []byte {
-	return append(sender.append([]byte(kdf.Chate2eGroupSignature.String())), unsigned...)
+func (chate2eCodec) signed(sender signal.Address, unsigned []byte) []byte {
+	return append(sender.Append([]byte(kdf.Chate2eGroupSignature.String())), unsigned...)
 }
 
 // ── libsignal ───────────────────────────────────────────────────────────────
@@ -304,7 +302,7 @@ func (libsignalCodec) parseDistribution(b []byte) (distribution, bool) {
 	}, err == nil
 }
 
-func (libsignalCodec) seal(group GroupID, _ Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
+func (libsignalCodec) seal(group GroupID, _ signal.Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
 	block, iv := libsignalKeys(seed)
 	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
 	padded := make([]byte, len(plaintext)+padding)
@@ -332,7 +330,7 @@ func (libsignalCodec) parse(b []byte) (*Message, bool) {
 	}, true
 }
 
-func (libsignalCodec) open(m *Message, _ Address, seed *[32]byte) ([]byte, bool) {
+func (libsignalCodec) open(m *Message, _ signal.Address, seed *[32]byte) ([]byte, bool) {
 	if len(m.ciphertext) == 0 || len(m.ciphertext)%aes.BlockSize != 0 {
 		return nil, false
 	}
@@ -362,4 +360,4 @@ func libsignalKeys(seed *[32]byte) (cipher.Block, []byte) {
 	return block, keys[:16]
 }
 
-func (libsignalCodec) signed(_ Address, unsigned []byte) []byte { return unsigned }
+func (libsignalCodec) signed(_ signal.Address, unsigned []byte) []byte { return unsigned }

@@ -39,8 +39,8 @@ func (r *Record) Append(b []byte) []byte {
 		flags |= recordInUse
 	}
 	b = append(b, recordVersion, byte(r.suite.id), flags)
-	b = appendAddress(b, r.us)
-	b = appendAddress(b, r.them)
+	b = r.us.Append(b)
+	b = r.them.Append(b)
 	if r.identity != nil {
 		b = append(b, r.identity[:]...)
 	}
@@ -51,12 +51,6 @@ func (r *Record) Append(b []byte) []byte {
 		binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-4)) //nolint:gosec // bounded by the ratchet's limits
 	}
 	return b
-}
-
-func appendAddress(b []byte, a pqxdh.Address) []byte {
-	b = append(b, byte(len(a.Name))) //nolint:gosec // at most pqxdh.MaxNameSize
-	b = append(b, a.Name...)
-	return binary.BigEndian.AppendUint32(b, a.Device)
 }
 
 func (s *state) append(b []byte, suite *suite) []byte {
@@ -117,7 +111,7 @@ func (r *Record) read(in *cryptobyte.String) bool {
 	var version, id, flags, count uint8
 	if !in.ReadUint8(&version) || version != recordVersion || !in.ReadUint8(&id) ||
 		!in.ReadUint8(&flags) || flags&^(recordIdentity|recordInUse) != 0 ||
-		!readAddress(in, &r.us) || !readAddress(in, &r.them) {
+		!r.us.Read(in) || !r.them.Read(in) {
 		return false
 	}
 	if r.suite = suites[pqxdh.Suite(id)]; r.suite == nil {
@@ -151,15 +145,6 @@ func (r *Record) read(in *cryptobyte.String) bool {
 func readSized(in *cryptobyte.String, b *[]byte) bool {
 	var size uint32
 	return in.ReadUint32(&size) && uint64(size) <= uint64(len(*in)) && in.ReadBytes(b, int(size))
-}
-
-func readAddress(in *cryptobyte.String, a *pqxdh.Address) bool {
-	var name cryptobyte.String
-	if !in.ReadUint8LengthPrefixed(&name) || !in.ReadUint32(&a.Device) {
-		return false
-	}
-	a.Name = string(name)
-	return a.Validate() == nil
 }
 
 func (s *state) read(b []byte, r *Record) bool {

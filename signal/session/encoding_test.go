@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -254,7 +255,7 @@ func FuzzParseRecord(f *testing.F) {
 			f.Add(record.Append(nil))
 		}
 	}
-	us := &pqxdh.Identity{Address: pqxdh.Address{Name: "alice", Device: 1}, Key: curve.GenerateKey()}
+	us := &pqxdh.Identity{Address: signal.Address{Name: "alice", Device: 1}, Key: curve.GenerateKey()}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		record, err := session.ParseRecord(b)
 		if err != nil {

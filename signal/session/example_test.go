@@ -5,6 +5,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -13,8 +14,8 @@ import (
 // Alice writes to Bob, who is offline; Bob reads it and answers.
 func Example() {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	alice := &pqxdh.Identity{Address: pqxdh.Address{Name: "alice", Device: 1}, Key: curve.GenerateKey()}
-	bob := &pqxdh.Identity{Address: pqxdh.Address{Name: "bob", Device: 1}, Key: curve.GenerateKey()}
+	alice := &pqxdh.Identity{Address: signal.Address{Name: "alice", Device: 1}, Key: curve.GenerateKey()}
+	bob := &pqxdh.Identity{Address: signal.Address{Name: "bob", Device: 1}, Key: curve.GenerateKey()}
 
 	// Bob makes prekeys and publishes a bundle.
 	keys, err := pqxdh.NewKeys(bob, 100, now)

@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"slices"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -130,6 +131,68 @@ func WithPQ(m *Message, pq []byte) []byte {
 
 // ServiceAddresses is how the official library encodes sender and receiver, nil if
 // it would not.
-func ServiceAddresses(sender, receiver pqxdh.Address) []byte {
+func ServiceAddresses(sender, receiver signal.Address) []byte {
 	return libsignalAddresses(sender, receiver)
+}
+
+// Merge returns a copy of a record whose session in use has the Double Ratchet of
+// one copy of that session and the post-quantum ratchet of another.
+func Merge(double, postQuantum *Record) *Record {
+	merged, other := Copy(double), Copy(postQuantum)
+	merged.sessions[0].pq = other.sessions[0].pq
+	return merged
+}
+
+// Copy returns a copy of a record.
+func Copy(r *Record) *Record {
+	c, err := ParseRecord(r.Append(nil))
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// OpenWithAny reports whether m opens with any pair of a seed and a post-quantum key
+// that the sessions in use of two copies yield: that of its sender, if she encrypted
+// now, and that of its receiver.
+func OpenWithAny(sender, receiver *Record, m *Message) bool {
+	from, to := Copy(sender).current(), Copy(receiver)
+	var seedsFound []*[32]byte
+	if _, seed, err := from.ratchet.Send(); err == nil {
+		seedsFound = append(seedsFound, seed.Array())
+	}
+	var pqFound [][]byte
+	if step, err := from.pq.Send(); err == nil {
+		pqFound = append(pqFound, step.Key())
+	}
+	for _, s := range to.candidates(m) {
+		if opening, err := s.ratchet.Receive(m.header.Header); err == nil {
+			seedsFound = append(seedsFound, opening.Seed())
+		}
+		if step, err := s.pq.Receive(m.header.pq); err == nil {
+			pqFound = append(pqFound, step.Key())
+		}
+	}
+	for _, seed := range seedsFound {
+		for _, pq := range pqFound {
+			if _, ok := to.suite.cipher.open(to, to.current(), m, seeds{seed: seed, pq: pq}); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// KeysOf returns the keys that open m: its seed and post-quantum key.
+func KeysOf(receiver *Record, m *Message) [][]byte {
+	s := Copy(receiver).candidates(m)[0]
+	opening, err := s.ratchet.Receive(m.header.Header)
+	if err != nil {
+		panic(err)
+	}
+	step, err := s.pq.Receive(m.header.pq)
+	if err != nil {
+		panic(err)
+	}
+	return [][]byte{slices.Clone(opening.Seed()[:]), slices.Clone(step.Key())}
 }

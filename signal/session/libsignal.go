@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
@@ -128,9 +129,9 @@ const addressesSize = 2 * (1 + 16 + 1)
 // libsignalAddresses encodes sender and receiver as the official library does in
 // first messages: for each the kind and UUID of its service ID, and the device.
 // It returns nil unless both names are service IDs.
-func libsignalAddresses(sender, receiver pqxdh.Address) []byte {
+func libsignalAddresses(sender, receiver signal.Address) []byte {
 	b := make([]byte, 0, addressesSize)
-	for _, a := range []pqxdh.Address{sender, receiver} {
+	for _, a := range []signal.Address{sender, receiver} {
 		name, kind := a.Name, byte(0)
 		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
 			name, kind = rest, 1

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -134,15 +135,15 @@ type party struct {
 	record  *session.Record
 }
 
-func newParty(suite pqxdh.Suite, name string, peer pqxdh.Address, key *curve.PrivateKey, now time.Time) *party {
-	id := &pqxdh.Identity{Address: pqxdh.Address{Name: name, Device: 1}, Key: key, RegistrationID: 77}
+func newParty(suite pqxdh.Suite, name string, peer signal.Address, key *curve.PrivateKey, now time.Time) *party {
+	id := &pqxdh.Identity{Address: signal.Address{Name: name, Device: 1}, Key: key, RegistrationID: 77}
 	return &party{id, newPreKeys(suite, id, now), must(session.New(suite, id.Address, peer))}
 }
 
 // pair returns two parties that have not met.
 func pair(suite pqxdh.Suite) (alice, bob *party) {
-	return newParty(suite, "alice", pqxdh.Address{Name: "bob", Device: 1}, curve.GenerateKey(), start),
-		newParty(suite, "bob", pqxdh.Address{Name: "alice", Device: 1}, curve.GenerateKey(), start)
+	return newParty(suite, "alice", signal.Address{Name: "bob", Device: 1}, curve.GenerateKey(), start),
+		newParty(suite, "bob", signal.Address{Name: "alice", Device: 1}, curve.GenerateKey(), start)
 }
 
 // talking returns two parties with a session that both use.

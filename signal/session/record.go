@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
@@ -21,7 +22,7 @@ const AnswerWithin = 30 * 24 * time.Hour
 // It is not safe for concurrent use; every peer device has a record of its own.
 type Record struct {
 	suite    *suite
-	us, them pqxdh.Address
+	us, them signal.Address
 	identity *curve.PublicKey // the peer's, once known
 	sessions []*state         // the one in use first, if inUse; then newest first
 	inUse    bool
@@ -40,14 +41,14 @@ type state struct {
 }
 
 // New returns an empty record between a device of ours and one of the peer's. It
-// returns [ErrSuite] or [pqxdh.ErrAddress].
-func New(suite pqxdh.Suite, us, them pqxdh.Address) (*Record, error) {
+// returns [ErrSuite] or [signal.ErrAddress].
+func New(suite pqxdh.Suite, us, them signal.Address) (*Record, error) {
 	s := suites[suite]
 	if s == nil {
 		return nil, ErrSuite
 	}
 	if err := errors.Join(us.Validate(), them.Validate()); err != nil {
-		return nil, pqxdh.ErrAddress
+		return nil, signal.ErrAddress
 	}
 	return &Record{suite: s, us: us, them: them}, nil
 }
@@ -56,10 +57,10 @@ func New(suite pqxdh.Suite, us, them pqxdh.Address) (*Record, error) {
 func (r *Record) Suite() pqxdh.Suite { return r.suite.id }
 
 // Us returns the address of our device.
-func (r *Record) Us() pqxdh.Address { return r.us }
+func (r *Record) Us() signal.Address { return r.us }
 
 // Them returns the address of the peer's device.
-func (r *Record) Them() pqxdh.Address { return r.them }
+func (r *Record) Them() signal.Address { return r.them }
 
 // InUse reports whether there is a session to encrypt with.
 func (r *Record) InUse() bool { return r.inUse }

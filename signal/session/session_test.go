@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -392,7 +393,7 @@ func TestWrongDevice(t *testing.T) {
 		alice, bob := talking(t, suite)
 		l := alice.send(t)
 		before := bob.record.Append(nil)
-		for _, wrong := range []pqxdh.Address{{Name: "bob", Device: 2}, {Name: "Bob", Device: 1}, {}} {
+		for _, wrong := range []signal.Address{{Name: "bob", Device: 2}, {Name: "Bob", Device: 1}, {}} {
 			other := *bob.id
 			other.Address = wrong
 			m := must(parse(suite, l.kind, l.bytes))
@@ -458,7 +459,7 @@ func TestWrongSuite(t *testing.T) {
 			}
 		}
 	}
-	if _, err := session.New(2, pqxdh.Address{Name: "a", Device: 1}, pqxdh.Address{Name: "b", Device: 1}); !errors.Is(err, session.ErrSuite) {
+	if _, err := session.New(2, signal.Address{Name: "a", Device: 1}, signal.Address{Name: "b", Device: 1}); !errors.Is(err, session.ErrSuite) {
 		t.Errorf("New: %v", err)
 	}
 	for _, id := range []pqxdh.Suite{0, 2, pqxdh.Chate2eV1, 99} {
@@ -469,12 +470,12 @@ func TestWrongSuite(t *testing.T) {
 }
 
 func TestNewNeedsAddresses(t *testing.T) {
-	good := pqxdh.Address{Name: "a", Device: 1}
-	for _, bad := range []pqxdh.Address{{}, {Name: "a"}, {Device: 1}, {Name: strings.Repeat("a", 256), Device: 1}} {
-		if _, err := session.New(pqxdh.Chate2eV1, bad, good); !errors.Is(err, pqxdh.ErrAddress) {
+	good := signal.Address{Name: "a", Device: 1}
+	for _, bad := range []signal.Address{{}, {Name: "a"}, {Device: 1}, {Name: strings.Repeat("a", 256), Device: 1}} {
+		if _, err := session.New(pqxdh.Chate2eV1, bad, good); !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("us %+v: %v", bad, err)
 		}
-		if _, err := session.New(pqxdh.Chate2eV1, good, bad); !errors.Is(err, pqxdh.ErrAddress) {
+		if _, err := session.New(pqxdh.Chate2eV1, good, bad); !errors.Is(err, signal.ErrAddress) {
 			t.Errorf("them %+v: %v", bad, err)
 		}
 	}
@@ -519,7 +520,7 @@ func TestReflection(t *testing.T) {
 func TestOneIdentityKey(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite pqxdh.Suite) {
 		key := curve.GenerateKey()
-		one := newParty(suite, "alice", pqxdh.Address{Name: "alice", Device: 2}, key, start)
+		one := newParty(suite, "alice", signal.Address{Name: "alice", Device: 2}, key, start)
 		two := newParty(suite, "alice", one.id.Address, key, start)
 		two.id.Address.Device = 2
 		two.record = must(session.New(suite, two.id.Address, one.id.Address))
@@ -543,7 +544,7 @@ func TestOneIdentityKey(t *testing.T) {
 // A device that writes to itself, with one record for both ends.
 func TestSelf(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite pqxdh.Suite) {
-		self := newParty(suite, "alice", pqxdh.Address{Name: "alice", Device: 1}, curve.GenerateKey(), start)
+		self := newParty(suite, "alice", signal.Address{Name: "alice", Device: 1}, curve.GenerateKey(), start)
 		self.initiate(t, self)
 		late := self.send(t)
 		for range 5 {
@@ -580,7 +581,7 @@ func TestReplay(t *testing.T) {
 				bob.refuses(t, l, want)
 			}
 			// In another's record, as if it came from her.
-			bob.record = must(session.New(suite, bob.record.Us(), pqxdh.Address{Name: "carol", Device: 1}))
+			bob.record = must(session.New(suite, bob.record.Us(), signal.Address{Name: "carol", Device: 1}))
 			bob.refuses(t, letters[1], want)
 		}
 	})
@@ -592,9 +593,9 @@ func TestFirstMessageIsBoundToAddresses(t *testing.T) {
 	alice.initiate(t, bob)
 	l := alice.send(t)
 	good := bob.record
-	bob.record = must(session.New(pqxdh.Chate2eV1, bob.record.Us(), pqxdh.Address{Name: "carol", Device: 1}))
+	bob.record = must(session.New(pqxdh.Chate2eV1, bob.record.Us(), signal.Address{Name: "carol", Device: 1}))
 	bob.refuses(t, l, session.ErrDecrypt)
-	bob.record = must(session.New(pqxdh.Chate2eV1, bob.record.Us(), pqxdh.Address{Name: "alice", Device: 2}))
+	bob.record = must(session.New(pqxdh.Chate2eV1, bob.record.Us(), signal.Address{Name: "alice", Device: 2}))
 	bob.refuses(t, l, session.ErrDecrypt)
 	bob.record = good
 	bob.opens(t, l)

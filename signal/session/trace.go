@@ -65,6 +65,13 @@ type Counters struct {
 // Label is the label of a key derivation; its String is the label itself.
 type Label = kdf.Label
 
+// The labels of the post-quantum ratchet's steps that [Trace.PQ] tells of: its
+// chains give a key, and an epoch's secret gives new chains.
+const (
+	LabelPQKey   = kdf.SPQRChainNext
+	LabelPQEpoch = kdf.SPQRChainEpoch
+)
+
 // StepKind says what a [Step] did.
 type StepKind uint8
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/session"
@@ -42,8 +43,8 @@ const (
 )
 
 func servicePair(suite pqxdh.Suite) (alice, bob *party) {
-	return newParty(suite, aliceACI, pqxdh.Address{Name: bobACI, Device: 1}, curve.GenerateKey(), start),
-		newParty(suite, bobACI, pqxdh.Address{Name: aliceACI, Device: 1}, curve.GenerateKey(), start)
+	return newParty(suite, aliceACI, signal.Address{Name: bobACI, Device: 1}, curve.GenerateKey(), start),
+		newParty(suite, bobACI, signal.Address{Name: aliceACI, Device: 1}, curve.GenerateKey(), start)
 }
 
 // First messages say whom they are from and to, where the names are service IDs,
@@ -60,7 +61,7 @@ func TestAddressesInFirstMessages(t *testing.T) {
 		}
 	}
 	good := bob.record
-	for _, wrong := range []pqxdh.Address{{Name: bobACI, Device: 1}, {Name: aliceACI, Device: 2}, {Name: "PNI:" + aliceACI, Device: 1}} {
+	for _, wrong := range []signal.Address{{Name: bobACI, Device: 1}, {Name: aliceACI, Device: 2}, {Name: "PNI:" + aliceACI, Device: 1}} {
 		bob.record = must(session.New(suite, bob.id.Address, wrong))
 		bob.refuses(t, first[0], session.ErrDecrypt)
 	}
@@ -83,20 +84,20 @@ func TestAddressesInFirstMessages(t *testing.T) {
 }
 
 func TestServiceAddresses(t *testing.T) {
-	good := pqxdh.Address{Name: aliceACI, Device: 127}
+	good := signal.Address{Name: aliceACI, Device: 127}
 	for name, c := range map[string]struct {
-		address pqxdh.Address
+		address signal.Address
 		want    string
 	}{
 		"account":             {good, "00a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c017f"},
-		"phone number":        {pqxdh.Address{Name: "PNI:" + aliceACI, Device: 1}, "01a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c0101"},
-		"capital letters":     {pqxdh.Address{Name: "A0D7BA8E-5F1C-4F5C-8A8E-0C1F5A3B7C01", Device: 1}, "00a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c0101"},
-		"user ID":             {pqxdh.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, ""},
-		"no hyphens":          {pqxdh.Address{Name: "a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c01", Device: 1}, ""},
-		"hyphens elsewhere":   {pqxdh.Address{Name: "a0d7ba8-e5f1c-4f5c-8a8e-0c1f5a3b7c01", Device: 1}, ""},
-		"other digits":        {pqxdh.Address{Name: "g0d7ba8e-5f1c-4f5c-8a8e-0c1f5a3b7c01", Device: 1}, ""},
-		"other prefix":        {pqxdh.Address{Name: "ACI:" + aliceACI, Device: 1}, ""},
-		"device out of range": {pqxdh.Address{Name: aliceACI, Device: 128}, ""},
+		"phone number":        {signal.Address{Name: "PNI:" + aliceACI, Device: 1}, "01a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c0101"},
+		"capital letters":     {signal.Address{Name: "A0D7BA8E-5F1C-4F5C-8A8E-0C1F5A3B7C01", Device: 1}, "00a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c0101"},
+		"user ID":             {signal.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, ""},
+		"no hyphens":          {signal.Address{Name: "a0d7ba8e5f1c4f5c8a8e0c1f5a3b7c01", Device: 1}, ""},
+		"hyphens elsewhere":   {signal.Address{Name: "a0d7ba8-e5f1c-4f5c-8a8e-0c1f5a3b7c01", Device: 1}, ""},
+		"other digits":        {signal.Address{Name: "g0d7ba8e-5f1c-4f5c-8a8e-0c1f5a3b7c01", Device: 1}, ""},
+		"other prefix":        {signal.Address{Name: "ACI:" + aliceACI, Device: 1}, ""},
+		"device out of range": {signal.Address{Name: aliceACI, Device: 128}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := ""

@@ -15,6 +15,11 @@ import (
 // Backup writes a copy of the database, as it is at one moment, to a new file,
 // and makes it durable. The relay may be running. It returns an error that wraps
 // [os.ErrExist] if there is such a file.
+//
+// One-time prekeys are left out: a relay that comes back from the copy would hand
+// out for a second time those that were used meanwhile, and first messages to them
+// would be lost. So it hands out last-resort prekeys until the devices, which see
+// that it has no others, have brought new ones.
 func Backup(ctx context.Context, path, to string) (err error) {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("backing up: %w", err)
@@ -42,6 +47,9 @@ func Backup(ctx context.Context, path, to string) (err error) {
 		return fmt.Errorf("backing up: %w", err)
 	}
 	if err := copyInto(ctx, path, partial); err != nil {
+		return fmt.Errorf("backing up: %w", err)
+	}
+	if err := forgetOneTime(ctx, partial); err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
 	if err := syncFile(partial); err != nil {
@@ -78,6 +86,18 @@ func copyInto(ctx context.Context, path, to string) (err error) {
 	defer func() { err = errors.Join(err, c.close()) }()
 	c.db.SetInterrupt(ctx)
 	return c.exec(`VACUUM INTO ?1`, to)
+}
+
+// forgetOneTime deletes the one-time prekeys of a database that nobody else has
+// open.
+func forgetOneTime(ctx context.Context, path string) (err error) {
+	c, err := openConn(fileURI(path, ""), `PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	c.db.SetInterrupt(ctx)
+	return c.exec(`DELETE FROM prekeys WHERE kind IN (?1, ?2)`, kindKEMOneTime, kindECOneTime)
 }
 
 func syncFile(path string) error {

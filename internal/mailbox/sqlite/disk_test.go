@@ -451,6 +451,45 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	}
 }
 
+// A relay that comes back from a backup hands no one-time prekey out again.
+func TestBackupHasNoOneTimePrekeys(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "relay.db"), filepath.Join(dir, "copy.db")
+	db := open(t, path)
+	box := register(t, db, 1)
+	var prekeys []relay.Prekey
+	for i, kind := range []relay.PrekeyKind{
+		relay.PrekeySigned, relay.PrekeyKEMLastResort, relay.PrekeyECOneTime, relay.PrekeyKEMOneTime, relay.PrekeyKEMOneTime,
+	} {
+		prekeys = append(prekeys, relay.Prekey{Kind: kind, ID: uint32(i), Key: []byte("key")})
+	}
+	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlite.Backup(t.Context(), path, to); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(db *sqlite.DB) (relay.PrekeyKind, bool) {
+		t.Helper()
+		got, err := db.ClaimBundles(t.Context(), user(1), nil, true, now)
+		if err != nil || len(got.Bundles) != 1 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		return got.Bundles[0].KEM.Kind, got.Bundles[0].OneTime != nil
+	}
+	if kind, oneTime := claim(db); kind != relay.PrekeyKEMOneTime || !oneTime {
+		t.Errorf("the relay that goes on gives %v, one-time %v", kind, oneTime)
+	}
+	restored := open(t, to)
+	if kind, oneTime := claim(restored); kind != relay.PrekeyKEMLastResort || oneTime {
+		t.Errorf("the copy gives %v, one-time %v", kind, oneTime)
+	}
+	count, err := restored.CountPrekeys(t.Context(), box, now)
+	if err != nil || count.KEMOneTime != 0 || count.ECOneTime != 0 || count.Signed == nil || count.KEMLastResort == nil {
+		t.Errorf("the copy counts %+v, %v", count, err)
+	}
+}
+
 func TestInspectFindsDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relay.db")
 	db := open(t, path)

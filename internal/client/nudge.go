@@ -2,13 +2,13 @@ package client
 
 import "sync/atomic"
 
-// signal says "look": it is remembered until somebody looks, and said twice is
+// nudge says "look": it is remembered until somebody looks, and said twice is
 // said once.
-type signal chan struct{}
+type nudge chan struct{}
 
-func newSignal() signal { return make(signal, 1) }
+func newNudge() nudge { return make(nudge, 1) }
 
-func (s signal) raise() {
+func (s nudge) raise() {
 	select {
 	case s <- struct{}{}:
 	default:
