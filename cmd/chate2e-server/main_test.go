@@ -199,7 +199,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	r := testrand.New(t)
 	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
 	args := []string{"serve", "--data", data, "--listen", listen, "--one-time-prekeys-per-hour", "-1", "--bundles-per-hour", "-1"}
-	const senders, rounds = 4, 6
+	const senders, claimers, rounds = 4, 200, 6
 
 	relayProcess := serveProcess(t, nil, args...)
 	bob := register(t, relayProcess.origin, "bob")
@@ -259,19 +259,21 @@ func TestKilledAgainAndAgain(t *testing.T) {
 					mu.Unlock()
 				}
 			})
-			wg.Go(func() { // claims prekeys
-				for {
-					got, err := c.Bundles(ctx, bob.address.User)
-					if err != nil {
-						return
+			for range claimers / senders {
+				wg.Go(func() { // claims prekeys
+					for {
+						got, err := c.Bundles(ctx, bob.address.User)
+						if err != nil {
+							return
+						}
+						if k := got.Bundles[0].KEM; k.Kind == relay.PrekeyKEMOneTime {
+							mu.Lock()
+							handed[k.ID]++
+							mu.Unlock()
+						}
 					}
-					if k := got.Bundles[0].KEM; k.Kind == relay.PrekeyKEMOneTime {
-						mu.Lock()
-						handed[k.ID]++
-						mu.Unlock()
-					}
-				}
-			})
+				})
+			}
 		}
 		wg.Go(func() { // receives and acknowledges some
 			conn, err := bobs.Dial(ctx)
@@ -340,13 +342,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // The disk fails in the middle: nothing is acknowledged from then on, the relay
 // ends with an error, and everything acknowledged before is there afterwards.
 func TestDiskFails(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("no strace")
-	}
-	if err := exec.CommandContext(t.Context(), strace, "-e", "trace=none", "/bin/true").Run(); err != nil { // a tool of the system
-		t.Skip("strace may not trace here")
-	}
+	strace := findStrace(t)
 	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
 	p := serveProcess(t, nil, "serve", "--data", data, "--listen", listen)
 	alice, bob := register(t, p.origin, ""), register(t, p.origin, "")
@@ -393,6 +389,46 @@ func TestDiskFails(t *testing.T) {
 	if len(acked) < 3 {
 		t.Errorf("only %d sends before the disk failed", len(acked))
 	}
+}
+
+// A disk without hard links, such as one with a FAT, takes backups all the same.
+func TestBackupWithoutLinks(t *testing.T) {
+	strace := findStrace(t)
+	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
+	if code := serveProcess(t, nil, "serve", "--data", data, "--listen", listen).terminate(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	to := t.TempDir()
+	run := func(file string) (string, error) {
+		cmd := subprocess(t.Context(), "backup", filepath.Join(to, file), "--data", data)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=linkat", "-e", "inject=linkat:error=EPERM", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = strace
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run("copy.db"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := run("copy.db"); err == nil || !strings.Contains(out, "exist") {
+		t.Errorf("over a file: %v: %s", err, out)
+	}
+	entries, err := os.ReadDir(to)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "copy.db" {
+		t.Errorf("the folder has %v, %v", entries, err)
+	}
+}
+
+// findStrace returns the path of strace, which makes system calls of a program fail.
+func findStrace(t *testing.T) string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("no strace")
+	}
+	if err := exec.CommandContext(t.Context(), strace, "-e", "trace=none", "/bin/true").Run(); err != nil { // a tool of the system
+		t.Skip("strace may not trace here")
+	}
+	return strace
 }
 
 // SIGTERM under load: whatever was acknowledged is there afterwards, and the exit

@@ -1,9 +1,13 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -51,8 +55,8 @@ const (
 	maxPerDevice = 4
 )
 
-// conn is one WebSocket connection. The goroutine of its request reads, in run; a
-// second one, write, is there only while there is something to write.
+// conn is one WebSocket connection. One goroutine reads, in run; a second one, write,
+// is there only while there is something to write.
 type conn struct {
 	s       *Server
 	ws      *websocket.Conn
@@ -84,9 +88,10 @@ type conn struct {
 	unacked      int // envelopes pushed
 	unackedBytes int
 
-	// cursor and drained belong to whoever is in write.
+	// The rest belongs to whoever is in write.
 	cursor  uint64 // the last envelope pushed
 	drained bool   // the client was told that there is nothing more
+	broken  bool   // a write has failed
 }
 
 // closing says how a connection ends.
@@ -95,48 +100,117 @@ type closing struct {
 	err    *relay.Error // said in a last frame; nil to go without a word
 }
 
-// serveSocket is GET /v1/ws with an upgrade.
+// serveSocket is GET /v1/ws with an upgrade. When the client has logged in, the
+// connection goes on in a goroutine of its own: that of the request has a large stack
+// by then, and holds much that is of no use any more.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 	raw, ok := r.Context().Value(rawConnKey{}).(net.Conn)
 	if !ok || r.ProtoMajor != 1 {
 		s.refuse(w, &relay.Error{Code: relay.CodeUpgradeRequired, Detail: "a WebSocket needs HTTP/1.1"})
 		return
 	}
-	if !c.direct {
-		if !s.sockets.add(c.network) {
-			s.refuse(w, &relay.Error{Code: relay.CodeTooManyConnections, Detail: "too many connections from this address"})
-			return
+	if !c.direct && !s.sockets.add(c.network) {
+		s.refuse(w, &relay.Error{Code: relay.CodeTooManyConnections, Detail: "too many connections from this address"})
+		return
+	}
+	leave := func() {
+		if !c.direct {
+			s.sockets.remove(c.network)
 		}
-		defer s.sockets.remove(c.network)
 	}
 	if !s.begin() {
+		leave()
 		s.refuse(w, errStopping)
 		return
 	}
-	defer s.live.Done()
 	conn := &conn{s: s, raw: raw, number: s.numbers.Add(1)}
 	conn.room.L = &conn.mu
+	up := &upgrade{ResponseWriter: w}
 	var err error
-	conn.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{
+	conn.ws, err = websocket.Accept(up, r, &websocket.AcceptOptions{
 		CompressionMode: websocket.CompressionDisabled,
 		OriginPatterns:  s.originPatterns,
 		OnPingReceived:  conn.pinged,
 	})
 	if err != nil {
-		return // Accept has answered
+		leave()
+		s.live.Done()
+		if !up.hijacked {
+			s.refuse(w, up.refusal())
+		}
+		return
 	}
-	defer func() { _ = conn.ws.CloseNow() }()
 	conn.ws.SetReadLimit(authLimit)
-	conn.run(r.Context())
+	welcome := conn.authenticate(context.WithoutCancel(r.Context()))
+	go func() { //nolint:contextcheck // the context of the request ends here
+		defer s.live.Done()
+		defer leave()
+		conn.run(welcome)
+	}()
 }
 
-// run is the connection's goroutine.
-func (c *conn) run(ctx context.Context) {
-	// Nothing here ends with the context: deadlines bound every read and write, and
-	// close makes the connection say goodbye.
-	ctx = context.WithoutCancel(ctx)
-	defer c.end(ctx)
-	if !c.authenticate(ctx) {
+// upgrade is the answer to a request for a WebSocket, as [websocket.Accept] writes it.
+// It keeps refusals back, which have another form here, and hands the connection over
+// with small buffers: those of HTTP are larger than all else of an idle connection.
+type upgrade struct {
+	http.ResponseWriter
+
+	status   int
+	hijacked bool
+}
+
+const (
+	// readBuffer is for the beginnings of frames; what is longer is read without it.
+	readBuffer = 1 << 10
+	// writeBuffer is for control frames and goodbyes; writeTurn needs none.
+	writeBuffer = 256
+)
+
+// WriteHeader implements [http.ResponseWriter].
+func (u *upgrade) WriteHeader(status int) {
+	if u.status = status; status == http.StatusSwitchingProtocols {
+		u.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements [http.ResponseWriter]. What it gets is the text of a refusal.
+func (u *upgrade) Write(p []byte) (int, error) { return len(p), nil }
+
+// Hijack implements [http.Hijacker].
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	raw, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	u.hijacked = true
+	early, err := rw.Reader.Peek(rw.Reader.Buffered()) // sent before the answer came
+	if err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), raw), max(readBuffer, len(early)))
+	if _, err := in.Peek(len(early)); err != nil { // into the buffer, which is where they are looked for
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	return raw, bufio.NewReadWriter(in, bufio.NewWriterSize(raw, writeBuffer)), nil
+}
+
+func (u *upgrade) refusal() *relay.Error {
+	switch u.status {
+	case http.StatusForbidden:
+		return &relay.Error{Code: relay.CodeWrongOrigin, Detail: "a page of another origin cannot connect"}
+	case http.StatusUpgradeRequired:
+		return &relay.Error{Code: relay.CodeUpgradeRequired, Detail: "this is a WebSocket"}
+	default:
+		return &relay.Error{Code: relay.CodeBadRequest, Detail: "not the beginning of a WebSocket"}
+	}
+}
+
+// run is the connection's goroutine. Nothing in it ends with a context: deadlines
+// bound every read and write, and close makes the connection say goodbye, which is
+// all there is to do if the client is not welcome.
+func (c *conn) run(welcome bool) {
+	defer c.end()
+	if !welcome {
 		return
 	}
 	c.s.metrics.connections.Add(1)
@@ -148,19 +222,23 @@ func (c *conn) run(ctx context.Context) {
 	c.s.register(c)
 	defer c.s.unregister(c)
 	c.Wake()
-	c.read(ctx)
+	c.read()
 }
 
 // end says the last words, once nobody else writes any more.
-func (c *conn) end(ctx context.Context) {
+func (c *conn) end() {
+	defer func() { _ = c.ws.CloseNow() }()      // closes what is left of it
 	c.close(websocket.StatusNormalClosure, nil) // unless there was a reason before
 	soon := time.Now().Add(byeTimeout)
 	// Errors of deadlines come with a closed connection, where nothing blocks.
 	_ = c.raw.SetDeadline(soon)
 	c.writers.Wait()
+	if c.broken {
+		return // in the middle of a frame, where no words are heard
+	}
 	_ = c.raw.SetDeadline(soon)
 	if c.closing.err != nil {
-		_ = c.ws.Write(ctx, websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
+		_ = c.ws.Write(context.Background(), websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
 	}
 	_ = c.ws.Close(c.closing.status, "")
 }
@@ -211,7 +289,7 @@ func (c *conn) authenticate(ctx context.Context) bool {
 	if !c.await(authTimeout) {
 		return false
 	}
-	typ, frame, err := c.ws.Read(ctx)
+	typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
 	if err != nil {
 		return false
 	}
@@ -243,10 +321,10 @@ func (c *conn) fail(err error) {
 	c.close(status, e)
 }
 
-func (c *conn) read(ctx context.Context) {
+func (c *conn) read() {
 	var handles []relay.Handle
 	for c.await(idleTimeout) {
-		typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
+		typ, frame, err := c.ws.Read(context.Background()) // the deadline is on raw
 		if err != nil {
 			return
 		}
@@ -518,6 +596,7 @@ type scratch struct {
 	turn     turn
 	incoming []relay.Incoming
 	frame    []byte
+	out      []byte // frames as they go over the wire
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -529,6 +608,7 @@ func (c *conn) write() {
 	for c.take(&m.turn) {
 		if err := c.writeTurn(m); err != nil {
 			// Too slow, or gone. Saying so would take a write.
+			c.broken = true
 			c.close(websocket.StatusPolicyViolation, nil)
 		}
 	}
@@ -538,21 +618,24 @@ func (c *conn) write() {
 	clear(m.incoming)
 }
 
+// writeTurn writes what was taken, in as few writes as can be: each costs more than
+// all else that the connection does for a message.
 func (c *conn) writeTurn(m *scratch) error {
+	m.out = m.out[:0]
 	for _, frame := range m.turn.queue {
-		if err := c.writeFrame(frame); err != nil {
+		if err := c.add(m, frame); err != nil {
 			return err
 		}
 	}
 	if len(m.turn.sent) > 0 {
 		m.frame = relay.AppendSent(m.frame[:0], m.turn.sent)
-		if err := c.writeFrame(m.frame); err != nil {
+		if err := c.add(m, m.frame); err != nil {
 			return err
 		}
 	}
 	for _, u := range m.turn.news {
 		m.frame = relay.AppendTopic(m.frame[:0], u)
-		if err := c.writeFrame(m.frame); err != nil {
+		if err := c.add(m, m.frame); err != nil {
 			return err
 		}
 	}
@@ -560,23 +643,56 @@ func (c *conn) writeTurn(m *scratch) error {
 		// Far behind everything: this only finds out whether the mailbox is there.
 		if _, _, err := c.s.store.After(context.Background(), c.session.Mailbox, 1<<62, 1, 1, nil); err != nil {
 			c.fail(err)
-			return nil
+			return c.flush(m)
 		}
 	}
 	if m.turn.look {
-		return c.push(m)
+		if err := c.push(m); err != nil {
+			return err
+		}
 	}
+	return c.flush(m)
+}
+
+// enough is how much is written at once.
+const enough = 64 << 10
+
+// add adds a frame to what is to be written: a binary message in one frame of the
+// WebSocket (RFC 6455, Section 5.2). Control frames, which the library writes, may
+// come between two writes and not into one.
+func (c *conn) add(m *scratch, frame []byte) error {
+	if len(m.out) > 0 && len(m.out)+len(frame) > enough {
+		if err := c.flush(m); err != nil {
+			return err
+		}
+	}
+	const finalBinary = 0x82
+	switch n := len(frame); {
+	case n < 126:
+		m.out = append(m.out, finalBinary, byte(n))
+	case n <= math.MaxUint16:
+		m.out = binary.BigEndian.AppendUint16(append(m.out, finalBinary, 126), uint16(n))
+	default:
+		m.out = binary.BigEndian.AppendUint64(append(m.out, finalBinary, 127), uint64(n))
+	}
+	m.out = append(m.out, frame...)
 	return nil
 }
 
-func (c *conn) writeFrame(frame []byte) error {
-	if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
+// flush writes what was added.
+func (c *conn) flush(m *scratch) error {
+	if len(m.out) == 0 {
+		return nil
 	}
-	return c.ws.Write(context.Background(), websocket.MessageBinary, frame) // the deadline is on raw
+	err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = c.raw.Write(m.out)
+	}
+	m.out = m.out[:0]
+	return err
 }
 
-// push writes what has come into the mailbox since the last look.
+// push adds what has come into the mailbox since the last look.
 func (c *conn) push(m *scratch) error {
 	envelopes, more, err := c.s.store.After(context.Background(), c.session.Mailbox, c.cursor, pushEnvelopes, pushBytes, m.incoming[:0])
 	m.incoming = envelopes
@@ -604,5 +720,5 @@ func (c *conn) push(m *scratch) error {
 	c.look = c.look || more
 	c.mu.Unlock()
 	c.s.metrics.pushed.Add(int64(len(envelopes)))
-	return c.writeFrame(m.frame)
+	return c.add(m, m.frame)
 }

@@ -100,8 +100,7 @@ func (s *Server) routes() http.Handler {
 		header.Set("X-Content-Type-Options", "nosniff")
 		c := &call{Request: r, client: s.client(r), now: time.Now()}
 		if r.URL.Path == socketPath && r.Method == http.MethodGet && isUpgrade(r) {
-			counted.hijacked = true
-			s.serveSocket(w, r, c.client)
+			s.serveSocket(counted, r, c.client)
 			return
 		}
 		if !open[r.URL.Path] {
@@ -275,9 +274,8 @@ func (s *Server) refusal(err error) *relay.Error {
 type countingWriter struct {
 	http.ResponseWriter
 
-	s        *Server
-	status   int
-	hijacked bool
+	s      *Server
+	status int
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -292,9 +290,6 @@ func (w *countingWriter) WriteHeader(status int) {
 func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *countingWriter) count() {
-	if w.hijacked {
-		return
-	}
 	status := w.status
 	if status == 0 {
 		status = http.StatusOK

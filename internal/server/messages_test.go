@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,9 +18,12 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/bus"
 	"github.com/chate2e/chate2e/internal/mailbox"
+	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
+	"github.com/chate2e/chate2e/internal/server"
 	"github.com/chate2e/chate2e/internal/testrand"
 )
 
@@ -350,6 +354,42 @@ func TestTheFirstFrame(t *testing.T) {
 	}
 	if bye, status := s.end(t); bye == nil || status != websocket.StatusPolicyViolation {
 		t.Errorf("text: %v, status %v", bye, status)
+	}
+}
+
+// Whoever is refused a WebSocket is told so as everywhere else.
+func TestRefusedUpgrades(t *testing.T) {
+	n := start(t, open())
+	good := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
+	replaced := func(name string, value ...string) []string {
+		i := slices.Index(good, name)
+		return slices.Concat(good[:i], value, good[i+2:])
+	}
+	for name, test := range map[string]struct {
+		headers []string
+		code    relay.Code
+	}{
+		"a page of another origin": {append(slices.Clone(good), "Origin", "https://evil.example"), relay.CodeWrongOrigin},
+		"a file":                   {append(slices.Clone(good), "Origin", "null"), relay.CodeWrongOrigin},
+		"no key":                   {replaced("Sec-WebSocket-Key"), relay.CodeBadRequest},
+		"a bad key":                {replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key", "x"), relay.CodeBadRequest},
+		"an old version":           {replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version", "8"), relay.CodeBadRequest},
+		"no Connection":            {replaced("Connection"), relay.CodeUpgradeRequired},
+	} {
+		if got := n.http(t, "GET", "/v1/ws", "", nil, test.headers...); got.problem.Code != test.code {
+			t.Errorf("%s: status %d %s", name, got.status, got.body)
+		}
+	}
+	own, _, err := websocket.Dial(t.Context(), string(n.origin)+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // of a WebSocket
+		HTTPClient: n.httpClient(), HTTPHeader: http.Header{"Origin": {"http://relay.test"}},
+	})
+	if err != nil {
+		t.Fatalf("a page of the relay's own origin: %v", err)
+	}
+	_ = own.CloseNow()
+	var metrics bytes.Buffer
+	if err := n.server.WriteMetrics(&metrics); err != nil || !strings.Contains(metrics.String(), `requests_total{status="4xx"} 6`) {
+		t.Errorf("metrics: %v\n%s", err, metrics.String())
 	}
 }
 
@@ -887,6 +927,24 @@ func TestStopping(t *testing.T) {
 		if !stored[body] {
 			t.Fatalf("message %s was acknowledged and is lost (%d of %d are there)", body, len(stored), len(acks))
 		}
+	}
+}
+
+// A relay that is told to stop while it is starting has no error to tell of.
+func TestStoppedAtOnce(t *testing.T) {
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "relay.db"), sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	s, err := server.New(store, bus.NewLocal(), server.Config{Origins: []relay.Origin{"http://relay.test:80"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(ctx, newPipes()); err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 

@@ -162,7 +162,8 @@ type rawConnKey struct{}
 // [mailbox.ErrFailed] when the store has failed: then the process should end.
 // Serve can be called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	key, err := s.store.ChallengeKey(ctx)
+	// Whoever is told to stop at once stops like everybody else, without an error.
+	key, err := s.store.ChallengeKey(context.WithoutCancel(ctx))
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting: %w", err), l.Close())
 	}

@@ -289,6 +289,20 @@ func TestFullDisk(t *testing.T) {
 		default:
 		}
 
+		// The space of what was deleted stays in the database; that of the log goes back
+		// to the disk, where there may be no other.
+		before, err := os.Stat(path + "-wal")
+		if err != nil || before.Size() < 1<<20 {
+			t.Fatalf("the log: %v, %v", before, err)
+		}
+		time.Sleep(sqlite.ReserveRetry)
+		if err := send(t.Context(), db, 2, 15_000, 100); err != nil {
+			t.Errorf("with the room that was made: %v", err)
+		}
+		if after, err := os.Stat(path + "-wal"); err != nil || after.Size() > before.Size()/4 {
+			t.Errorf("the log had %d bytes and has %d, %v", before.Size(), after.Size(), err)
+		}
+
 		disk.unlimited()
 		time.Sleep(sqlite.ReserveRetry)
 		if err := send(t.Context(), db, 2, 20_000, 100); err != nil {

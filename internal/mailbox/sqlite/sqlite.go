@@ -74,7 +74,8 @@ func Open(path string, cfg Config) (*DB, error) {
 		PRAGMA secure_delete = ON;
 		PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -4096;
-		PRAGMA wal_autocheckpoint = 0`)
+		PRAGMA wal_autocheckpoint = 0;
+		PRAGMA journal_size_limit = 67108864 -- of what a burst leaves of the log`)
 	if err != nil {
 		return nil, err
 	}

@@ -155,6 +155,7 @@ func (w *writer) serve(group []*op) {
 		return
 	}
 	if w.full && time.Since(w.fullSince) >= reserveRetry {
+		w.shrinkLog()
 		w.full = w.db.takeReserve() != nil
 		w.fullSince = time.Now()
 	}
@@ -176,6 +177,22 @@ func (w *writer) serve(group []*op) {
 	}
 	if err != nil {
 		w.settle(group, err)
+	}
+}
+
+// shrinkLog gives the space of the write-ahead log back to the disk, unless somebody
+// reads from it at the moment. There may be no other space: what is deleted from the
+// database stays in its file, for new messages to use.
+func (w *writer) shrinkLog() {
+	if err := w.conn.db.BusyTimeout(0); err != nil {
+		return // it is tried again
+	}
+	_, _, err := w.conn.db.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if classify(err) == troubleDisk {
+		w.db.fail(err)
+	}
+	if err := w.conn.db.BusyTimeout(busyTimeout); err != nil {
+		w.db.fail(err)
 	}
 }
 
