@@ -51,7 +51,7 @@ type process struct {
 }
 
 // serveProcess starts a relay and waits until it listens.
-func serveProcess(t *testing.T, wrap []string, args ...string) *process {
+func serveProcess(t testing.TB, wrap []string, args ...string) *process {
 	t.Helper()
 	cmd := subprocess(t.Context(), args...)
 	if wrap != nil {
@@ -96,7 +96,7 @@ func serveProcess(t *testing.T, wrap []string, args ...string) *process {
 	return p
 }
 
-func (p *process) kill(t *testing.T) {
+func (p *process) kill(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func (p *process) kill(t *testing.T) {
 }
 
 // terminate sends SIGTERM and returns the exit code.
-func (p *process) terminate(t *testing.T) int {
+func (p *process) terminate(t testing.TB) int {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGTERM there")
@@ -118,7 +118,7 @@ func (p *process) terminate(t *testing.T) int {
 }
 
 // freePort returns a port that nobody listens on at the moment.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -128,13 +128,14 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// person is a client with an account.
+// person is a client with keys, and perhaps an account.
 type person struct {
 	address  relay.Address
 	identity *curve.PrivateKey
+	list     []byte
 }
 
-func register(t *testing.T, origin relay.Origin, name relay.Username) *person {
+func newPerson(t testing.TB) *person {
 	t.Helper()
 	key, identity := account.GenerateKey(), curve.GenerateKey()
 	list, err := key.SignDeviceList(account.DeviceList{Version: 1, Time: time.Now(), Devices: []account.Device{
@@ -143,16 +144,25 @@ func register(t *testing.T, origin relay.Origin, name relay.Username) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &person{address: relay.Address{User: relay.UserID(key.Public().UserID()), Device: 1}, identity: identity}
-	if err := p.client(t, origin).Register(t.Context(), relayclient.Registration{DeviceList: list, Username: name, Prekeys: []relay.Prekey{
+	return &person{address: relay.Address{User: relay.UserID(key.Public().UserID()), Device: 1}, identity: identity, list: list}
+}
+
+func (p *person) registration(name relay.Username) relayclient.Registration {
+	return relayclient.Registration{DeviceList: p.list, Username: name, Prekeys: []relay.Prekey{
 		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("signed")}, {Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("last resort")},
-	}}); err != nil {
+	}}
+}
+
+func register(t testing.TB, origin relay.Origin, name relay.Username) *person {
+	t.Helper()
+	p := newPerson(t)
+	if err := p.client(t, origin).Register(t.Context(), p.registration(name)); err != nil {
 		t.Fatalf("registering: %v", err)
 	}
 	return p
 }
 
-func (p *person) client(t *testing.T, origin relay.Origin) *relayclient.Client {
+func (p *person) client(t testing.TB, origin relay.Origin) *relayclient.Client {
 	t.Helper()
 	c, err := relayclient.New(relayclient.Config{Server: origin, Address: p.address, Identity: p.identity})
 	if err != nil {
@@ -543,6 +553,20 @@ func TestOperatorsCommands(t *testing.T) {
 	report := must("doctor")
 	if !strings.Contains(report, "a relay is running") || strings.Contains(report, "WRONG") {
 		t.Errorf("doctor:\n%s", report)
+	}
+	// It looks, and touches nothing: what another version of the program has made
+	// stays as it is.
+	if err := os.Remove(filepath.Join(data, databaseName+"-reserve")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755)")) {
+		t.Errorf("doctor on an open directory: %d %s", code, out)
+	}
+	if _, err := os.Stat(filepath.Join(data, databaseName+"-reserve")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("doctor has written: %v", err)
 	}
 	p.kill(t)
 	restored := t.TempDir()

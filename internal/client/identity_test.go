@@ -14,6 +14,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/safety"
 	"github.com/chate2e/chate2e/signal/session"
 )
 
@@ -369,6 +370,91 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 	})
 }
 
+// A relay that comes back from an old backup hands out prekeys that were used. An
+// accepted contact who begins a session with them is told, in the session that is
+// in use; one who was not let in is told nothing; and whoever sends such messages on purpose
+// gains one small answer in six hours.
+func TestSessionBegunWithUsedPreKeys(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bob := w.register("bob").run()
+		settle()
+		alice, mallory := w.puppet(), w.puppet()
+		bundle := alice.fetch(bob.id)
+		begin := func(p *puppet) *session.Record {
+			t.Helper()
+			record, err := session.New(pqxdh.Chate2eV1, p.identity.Address, pqxdh.Address{Name: bob.id, Device: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := record.Initiate(p.identity, bundle, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			return record
+		}
+		seal := func(p *puppet, record *session.Record, text string) []byte {
+			t.Helper()
+			return p.seal(record, content.Content{DeviceList: p.list, Message: p.text(text)}.Pad())
+		}
+		first := begin(alice)
+		alice.post(bob.id, seal(alice, first, "hello"))
+		settle()
+		if _, err := bob.AcceptContact(t.Context(), alice.id()); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		accepted := alice.receive(first)
+		if len(accepted) != 1 {
+			t.Fatalf("Bob's acceptance is %d messages", len(accepted))
+		}
+		inUse := sessionOf(t, bob, &person{name: "alice", id: alice.id()})
+		mallory.say(bob.id, "let me in")
+		settle()
+
+		for _, hour := range []int{0, 1, 5} {
+			alice.post(bob.id, seal(alice, begin(alice), "with used prekeys"))
+			mallory.post(bob.id, seal(mallory, begin(mallory), "with used prekeys"))
+			for range 20 { // in Alice's name, and not hers
+				garbage := seal(alice, begin(alice), "garbage")
+				garbage[len(garbage)-1] ^= 1
+				alice.post(bob.id, garbage)
+			}
+			settle()
+			got := alice.receive(first)
+			switch {
+			case hour > 0:
+				if len(got) != 0 {
+					t.Errorf("after %d hours: %d more answers", hour, len(got))
+				}
+			case len(got) != 1:
+				t.Errorf("%d answers, want one", len(got))
+			default:
+				if _, ok := got[0].Body.(content.Renewal); !ok || got[0].Seq != 0 {
+					t.Errorf("the answer is %+v", got[0])
+				}
+			}
+			if got := mallory.receive(mallory.to[bob.id]); len(got) != 0 {
+				t.Errorf("one who was not let in got %d answers", len(got))
+			}
+			rest(2 * time.Hour)
+		}
+		alice.post(bob.id, seal(alice, begin(alice), "with used prekeys"))
+		settle()
+		if got := alice.receive(first); len(got) != 1 {
+			t.Errorf("six hours later: %d answers, want one", len(got))
+		}
+		if now := sessionOf(t, bob, &person{name: "alice", id: alice.id()}); now != inUse {
+			t.Errorf("session %s became %s", inUse, now)
+		}
+		// What she says in the session that works arrives; that all the rest is lost shows.
+		alice.post(bob.id, alice.seal(first, content.Content{Message: alice.text("in the old one")}.Pad()))
+		settle()
+		items, err := bob.History(t.Context(), alice.id(), "", 1)
+		if err != nil || len(items) != 2 || items[0].GapBefore != 64 || items[1].Text != "in the old one" {
+			t.Errorf("Bob sees %+v, %v", items, err)
+		}
+	})
+}
+
 func TestSafetyNumbers(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		alice, bob := w.register("alice").run(), w.register("bob").run()
@@ -414,5 +500,43 @@ func TestSafetyNumbers(t *testing.T) {
 		}
 		_, err = alice.Safety(ctx, dave)
 		wantCode(t, "offline", err, client.CodeNoKey)
+	})
+}
+
+// Whoever compares a part of the number only compares both keys: each of the twelve
+// groups changes when either account key does.
+func TestEveryGroupOfASafetyNumberIsAboutBothKeys(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const trials, groups = 100, safety.NumberLength / safety.GroupLength
+		alice, bob := w.register("alice"), w.register("bob")
+		numbers := map[*person][]string{}
+		for range trials + 1 {
+			other := w.puppet()
+			for _, p := range []*person{alice, bob} {
+				p.add(other.id())
+				s, err := p.Safety(t.Context(), other.id())
+				if err != nil {
+					t.Fatal(err)
+				}
+				numbers[p] = append(numbers[p], s.Number)
+			}
+		}
+		var theirs, ours [groups]int
+		for i := range trials {
+			for g := range groups {
+				at := func(number string) string { return number[g*safety.GroupLength : (g+1)*safety.GroupLength] }
+				if at(numbers[alice][i]) != at(numbers[alice][i+1]) {
+					theirs[g]++
+				}
+				if at(numbers[alice][i]) != at(numbers[bob][i]) {
+					ours[g]++
+				}
+			}
+		}
+		for g := range groups {
+			if theirs[g] < trials*8/10 || ours[g] < trials*8/10 {
+				t.Errorf("of %d other keys of theirs %d, and of ours %d, have another group %d", trials, theirs[g], ours[g], g+1)
+			}
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -31,6 +32,9 @@ const (
 	// reads too slowly for it is disconnected; envelopes do not count, they wait
 	// in the mailbox.
 	maxQueued = 256 << 10
+	// maxNews is the same for topics: the news of each that one may be subscribed
+	// to, since all of them come at once when it subscribes.
+	maxNews = relay.MaxTopics * (relay.TopicIDSize + relay.MaxTopicPayload)
 	// window and windowBytes bound what was pushed and not acknowledged.
 	window      = 1000
 	windowBytes = 1 << 20
@@ -65,11 +69,13 @@ type conn struct {
 	look    bool     // there may be something new in the mailbox
 	check   bool     // the device may be gone
 
-	queue  [][]byte                            // frames to be written
-	news   map[relay.TopicID]relay.TopicUpdate // the latest of each topic, to be written
-	due    []relay.TopicID                     // the topics in news, in order
-	queued int                                 // bytes in queue and news
-	sent   []uint64                            // sends to be answered
+	queue  [][]byte // frames to be written
+	queued int      // bytes in queue
+	sent   []uint64 // sends to be answered
+
+	news      map[relay.TopicID]relay.TopicUpdate // the latest of each topic, to be written
+	due       []relay.TopicID                     // the topics in news, in order
+	newsBytes int
 
 	inFlight      int // sends handed to ingest
 	inFlightBytes int
@@ -108,17 +114,19 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 		return
 	}
 	defer s.live.Done()
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	conn := &conn{s: s, raw: raw, number: s.numbers.Add(1)}
+	conn.room.L = &conn.mu
+	var err error
+	conn.ws, err = websocket.Accept(w, r, &websocket.AcceptOptions{
 		CompressionMode: websocket.CompressionDisabled,
 		OriginPatterns:  s.originPatterns,
+		OnPingReceived:  conn.pinged,
 	})
 	if err != nil {
 		return // Accept has answered
 	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(authLimit)
-	conn := &conn{s: s, ws: ws, raw: raw, number: s.numbers.Add(1)}
-	conn.room.L = &conn.mu
+	defer func() { _ = conn.ws.CloseNow() }()
+	conn.ws.SetReadLimit(authLimit)
 	conn.run(r.Context())
 }
 
@@ -179,6 +187,23 @@ func (c *conn) await(timeout time.Duration) bool {
 	defer c.mu.Unlock()
 	// Under the lock, so as not to undo the deadline of closeLocked.
 	return c.closing == nil && c.raw.SetReadDeadline(time.Now().Add(timeout)) == nil
+}
+
+// pinged is called by the goroutine that reads, for pings of the WebSocket protocol
+// itself, which are no frames of ours. It gives the pong its time to be written,
+// and the connection another while to say something: many libraries keep their
+// connections alive that way.
+func (c *conn) pinged(context.Context, []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing != nil {
+		return false
+	}
+	now := time.Now()
+	if c.session.Address.Device.Valid() { // logged in
+		_ = c.raw.SetReadDeadline(now.Add(idleTimeout)) // fails on a closed connection, as reading does
+	}
+	return c.raw.SetWriteDeadline(now.Add(writeTimeout)) == nil
 }
 
 // authenticate reads the first frame.
@@ -280,13 +305,12 @@ func (c *conn) handleSend(body []byte) error {
 	s.ref = in.Ref
 	s.put = mailbox.Put{From: c.session.Address, To: in.To, Envelopes: in.Envelopes}
 	for i := range in.Envelopes {
-		n := len(in.Envelopes[i].Body)
-		if n > c.s.limits.MaxBody {
+		if len(in.Envelopes[i].Body) > c.s.limits.MaxBody {
 			c.enqueue(relay.AppendRefused(nil, in.Ref, errTooLarge))
 			return nil
 		}
-		s.bytes += n
 	}
+	s.bytes = len(body) // all of the frame waits, whatever else is in it
 	if !c.reserve(s.bytes) {
 		return nil // closing, as the caller will see
 	}
@@ -336,10 +360,14 @@ func (c *conn) handleAck(handles []relay.Handle) {
 		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
 	}
 	c.s.ingest.ack(acks)
+	c.acknowledged(len(handles))
+}
 
+// acknowledged makes room for more to be pushed.
+func (c *conn) acknowledged(count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := min(len(handles), c.unacked); n > 0 {
+	if n := min(count, c.unacked); n > 0 {
 		// The client is not asked for sizes; on the average this is right.
 		c.unackedBytes -= c.unackedBytes * n / c.unacked
 		c.unacked -= n
@@ -369,7 +397,8 @@ func (c *conn) handleTopic(t relay.FrameType, body []byte) error {
 			payload []byte
 		)
 		if topic, payload, err = relay.ParsePublish(body); err == nil {
-			err = c.member.Publish(topic, payload)
+			// A copy: the frame may be much larger, and would be kept with it.
+			err = c.member.Publish(topic, bytes.Clone(payload))
 		}
 	default:
 		var topic relay.TopicID
@@ -402,10 +431,10 @@ func (c *conn) Topic(u relay.TopicUpdate) {
 	before, waiting := c.news[u.Topic]
 	if !waiting {
 		c.due = append(c.due, u.Topic)
-		c.queued += relay.TopicIDSize
+		c.newsBytes += relay.TopicIDSize
 	}
 	c.news[u.Topic] = u
-	c.queued += len(u.Payload) - len(before.Payload)
+	c.newsBytes += len(u.Payload) - len(before.Payload)
 	c.start()
 }
 
@@ -431,7 +460,7 @@ func (c *conn) start() {
 	if c.closing != nil {
 		return
 	}
-	if c.queued+8*len(c.sent) > maxQueued {
+	if c.queued+8*len(c.sent) > maxQueued || c.newsBytes > maxNews {
 		c.closeLocked(websocket.StatusPolicyViolation, &relay.Error{Code: relay.CodeRateLimited, Detail: "read faster"})
 		return
 	}
@@ -476,7 +505,7 @@ func (c *conn) take(t *turn) bool {
 	for _, id := range c.due {
 		t.news = append(t.news, c.news[id])
 	}
-	c.due, c.news, c.queued = nil, nil, 0
+	c.due, c.news, c.newsBytes, c.queued = nil, nil, 0, 0
 	t.check, c.check = c.check, false
 	if t.look = c.mayLook(); t.look {
 		c.look = false

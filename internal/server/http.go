@@ -111,6 +111,11 @@ func (s *Server) routes() http.Handler {
 				return
 			}
 			c.session = session
+			if err := s.admit(r.Context(), session.Address); err != nil {
+				s.refuse(counted, s.refusal(err))
+				return
+			}
+			defer s.requests.leave(session.Address)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		if _, pattern := mux.Handler(r); pattern == "" {
@@ -150,6 +155,17 @@ func (s *Server) authorize(r *http.Request) (mailbox.Session, error) {
 		return mailbox.Session{}, errUnauthorized
 	}
 	return s.store.Session(r.Context(), token.Hash(), time.Now())
+}
+
+// admit waits until a device has few enough requests under way. Each may hold some
+// megabytes, of a body that comes slowly or an answer that is read slowly.
+func (s *Server) admit(ctx context.Context, address relay.Address) error {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	if !s.requests.enter(ctx, address) {
+		return &relay.Error{Code: relay.CodeRateLimited, Detail: "too many requests at a time", RetryAfter: time.Second}
+	}
+	return nil
 }
 
 func isUpgrade(r *http.Request) bool {

@@ -1,17 +1,23 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/server"
@@ -289,6 +295,56 @@ func TestNothingAnswersStrangers(t *testing.T) {
 				t.Errorf("%s %s: status %d", method, path, got)
 			}
 		}
+	}
+}
+
+// What is not a request to a path gets no other answer.
+func TestRequestsWithoutAPath(t *testing.T) {
+	n := start(t, open())
+	for _, line := range []string{"OPTIONS * HTTP/1.1", "PRI * HTTP/2.0", "GET http:///v1/account HTTP/1.1", "CONNECT example.org:443 HTTP/1.1", "GET /v1/account HTTP/1.0"} {
+		conn, err := n.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, line+"\r\nHost: relay.test\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		status, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(status, " 401 ") {
+			t.Errorf("%s: %q, %v", line, status, err)
+		}
+		_ = conn.Close()
+	}
+}
+
+// A panic is for the operator to read, without the address it was met at; what else
+// goes wrong with a connection is not.
+func TestPanicsAreLogged(t *testing.T) {
+	var b bytes.Buffer
+	web := &http.Server{
+		Handler:           http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") }),
+		ErrorLog:          log.New(server.PanicLog(slog.New(slog.NewTextHandler(&b, nil))), "", 0),
+		ReadHeaderTimeout: time.Minute,
+	}
+	p := newPipes()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = web.Serve(p) })
+	res, err := (&http.Transport{DialContext: p.dial}).RoundTrip(httptest.NewRequestWithContext(t.Context(), "GET", "http://relay.test/", nil))
+	if err == nil {
+		_ = res.Body.Close()
+		t.Error("a handler that panics has answered")
+	}
+	if err := web.Close(); err != nil {
+		t.Fatal(err)
+	}
+	serving.Wait()
+	if text := b.String(); !strings.Contains(text, "a bug") || !strings.Contains(text, "TestPanicsAreLogged") || strings.Contains(text, "pipe:") {
+		t.Errorf("the log says: %s", text)
+	}
+	b.Reset()
+	web.ErrorLog.Printf("http: TLS handshake error from 192.0.2.1:5: EOF")
+	if b.Len() != 0 {
+		t.Errorf("the log says: %s", b.String())
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,7 +189,7 @@ func TestWindow(t *testing.T) {
 	ctx := t.Context()
 	alice, bob := n.register(t), n.register(t)
 	from := alice.connect(t)
-	const count = 2500
+	const count = 3500
 	var wg sync.WaitGroup
 	for w := range 10 {
 		wg.Go(func() {
@@ -220,13 +222,23 @@ func TestWindow(t *testing.T) {
 	if read() || len(got) < 1000 || len(got) > 1300 {
 		t.Fatalf("%d envelopes without an acknowledgement", len(got))
 	}
-	for acked := 0; ; {
+	for round, acked := 0, 0; ; round++ {
+		var handles []relay.Handle
 		for _, in := range got[acked:] {
-			if err := to.Ack(ctx, in.Handle); err != nil {
-				t.Fatal(err)
+			handles = append(handles, in.Handle)
+		}
+		// Over the connection or with a request, it makes no difference.
+		var err error
+		if acked = len(got); round%2 == 0 {
+			err = to.Ack(ctx, handles...)
+		} else {
+			for part := range slices.Chunk(handles, relay.MaxAcks) {
+				err = errors.Join(err, bob.client.Ack(ctx, part...))
 			}
 		}
-		acked = len(got)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if read() {
 			break
 		}
@@ -510,6 +522,71 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// Many WebSocket libraries keep a connection alive with pings of the WebSocket
+// protocol itself. Those are answered, and hold a connection that has logged in as
+// well as ours do; one that has not gets no more time for them.
+func TestWebSocketPings(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		alice, bob := n.register(t), n.register(t)
+		ping := func(s socket) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			return s.Ping(ctx)
+		}
+		s := n.authenticated(t, bob)
+		s.next(t, relay.FramePush) // drained
+		got := make(chan string, 1)
+		go func() { // a ping is answered while somebody reads
+			defer close(got)
+			_, frame, err := s.Read(t.Context())
+			if err != nil {
+				return
+			}
+			if p, err := relay.ParsePush(frame[1:]); err == nil && len(p.Envelopes) == 1 {
+				got <- string(p.Envelopes[0].Body)
+			}
+		}()
+		for i := range 60 {
+			time.Sleep(30 * time.Second)
+			if err := ping(s); err != nil {
+				t.Fatalf("ping %d: %v", i, err)
+			}
+		}
+		if err := alice.client.Send(t.Context(), bob.address.User, outgoing("after half an hour")); err != nil {
+			t.Fatal(err)
+		}
+		if body := <-got; body != "after half an hour" {
+			t.Errorf("got %q", body)
+		}
+		_ = s.CloseNow()
+
+		s = n.socket(t)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _, _ = s.Read(t.Context())
+		}()
+		for range 4 {
+			time.Sleep(3 * time.Second)
+			_ = ping(s)
+		}
+		synctest.Wait()
+		select {
+		case <-ended:
+		default:
+			t.Error("pings hold a connection without a first frame")
+		}
+		_ = s.CloseNow()
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A wake that is lost costs a minute, and no message.
 func TestLostWake(t *testing.T) {
 	dir := t.TempDir()
@@ -654,6 +731,73 @@ func TestTopics(t *testing.T) {
 	}
 	if bye, _ := s.end(t); bye == nil || bye.Code != relay.CodeBadRequest {
 		t.Errorf("too many topics: %v", bye)
+	}
+}
+
+// Whoever comes back gets the values of all her topics at once, and however large
+// they may be, that is no reason to take her for a slow reader.
+func TestManyTopicsAtOnce(t *testing.T) {
+	o := open()
+	o.tcp = true
+	n := start(t, o)
+	ctx := t.Context()
+	alice, bob := n.register(t), n.register(t)
+	var topics []relay.TopicID
+	for range 4 {
+		conn := alice.connect(t)
+		for range relay.MaxTopics / 4 {
+			topics = append(topics, relay.NewTopicID())
+			if err := conn.Publish(ctx, topics[len(topics)-1], make([]byte, relay.MaxTopicPayload)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// What comes after the last of them is answered when they are there.
+		if err := conn.Send(ctx, bob.address.User, outgoing("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := bob.connect(t)
+	if err := to.Subscribe(ctx, topics...); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(map[relay.TopicID]bool)
+	for len(heard) < len(topics) {
+		soon, cancel := context.WithTimeout(ctx, 30*time.Second)
+		e, err := to.Next(soon)
+		cancel()
+		if err != nil {
+			t.Fatalf("after the news of %d topics: %v", len(heard), err)
+		}
+		if e, ok := e.(relayclient.Topic); ok && len(e.Payload) == relay.MaxTopicPayload {
+			heard[e.Topic] = true
+		}
+	}
+}
+
+// A value is kept as long as its publisher is connected, and nothing else of the
+// frame it came in: else a thousand small values could hold 256 MB.
+func TestLargeFramesOfSmallValues(t *testing.T) {
+	o := open()
+	o.tcp = true
+	n := start(t, o)
+	alice := n.register(t)
+	s := n.authenticated(t, alice)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	// An unknown field, which is skipped.
+	ballast := append([]byte{0x7A, 0x80, 0x80, 0x0C}, make([]byte, 3<<16)...)
+	for i := range 400 {
+		s.write(t, append(relay.AppendPublish(nil, relay.TopicID{byte(i), byte(i >> 8)}, []byte("x")), ballast...))
+	}
+	s.write(t, relay.AppendPing(nil, relay.FramePing, 1))
+	s.next(t, relay.FramePong)
+	if after := heap(); after > before+20<<20 {
+		t.Errorf("400 values of one byte hold %d MiB", (after-before)>>20)
 	}
 }
 

@@ -70,14 +70,7 @@ func (c *receiving) append(b []byte) []byte {
 		b = append(b, chainOpen)
 		b = append(b, c.key.Bytes()...)
 	}
-	b = binary.BigEndian.AppendUint16(b, uint16(c.held())) //nolint:gosec // at most MaxSkipped
-	if c.held() > 0 {
-		for _, k := range *c.skipped.Reveal() {
-			b = binary.BigEndian.AppendUint32(b, k.n)
-			b = append(b, k.seed[:]...)
-		}
-	}
-	return b
+	return c.skipped.Append(b)
 }
 
 // Parse decodes a state for the given rules. It returns [ErrEncoding] for
@@ -149,7 +142,7 @@ func (s *State) parseChains(in *cryptobyte.String) bool {
 		// MaxChains only those are kept that hold keys.
 		current := i == int(count)-1
 		if c.key.IsZero() == (s.rules.KeepChains || current) ||
-			(int(count) > s.rules.MaxChains && !current && c.held() == 0) {
+			(int(count) > s.rules.MaxChains && !current && c.skipped.Len() == 0) {
 			return false
 		}
 		s.receive = append(s.receive, c)
@@ -162,32 +155,13 @@ func (s *State) parseChains(in *cryptobyte.String) bool {
 
 func (c *receiving) parse(in *cryptobyte.String, rules *Rules) bool {
 	var open uint8
-	var held uint16
 	if !in.CopyBytes(c.their[:]) || !in.ReadUint32(&c.index) || c.index == 0 || !in.ReadUint8(&open) || open > chainOpen {
 		return false
 	}
 	if open == chainOpen && !readKey(in, &c.key) {
 		return false
 	}
-	if !in.ReadUint16(&held) || int(held) > rules.MaxSkipped {
-		return false
-	}
-	const size = 4 + secret.KeySize
-	if held == 0 {
-		return true
-	}
-	if len(*in) < int(held)*size {
-		return false
-	}
-	list := make([]skippedKey, held)
-	for i := range list {
-		k := &list[i]
-		if !in.ReadUint32(&k.n) || !in.CopyBytes(k.seed[:]) || k.n >= c.index || (i > 0 && k.n <= list[i-1].n) {
-			return false
-		}
-	}
-	c.skipped = secret.NewBox(list)
-	return true
+	return c.skipped.Read(in, c.index, rules.MaxSkipped)
 }
 
 func readKey(in *cryptobyte.String, k *secret.Key) bool {

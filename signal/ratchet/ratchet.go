@@ -8,6 +8,7 @@ import (
 	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
+	"github.com/chate2e/chate2e/signal/internal/skipped"
 )
 
 var (
@@ -82,13 +83,8 @@ type chain struct {
 type receiving struct {
 	chain   // no key: closed, only skipped keys remain
 	their   curve.PublicKey
-	skipped secret.Box[[]skippedKey] // counters ascending, all below index
-	until   uint64                   // no message is of a later era; 0 for the current chain
-}
-
-type skippedKey struct {
-	n    uint32
-	seed [32]byte
+	skipped skipped.Keys // all below index
+	until   uint64       // no message is of a later era; 0 for the current chain
 }
 
 // NewInitiator returns the state of the side that sends first: it knows the root
@@ -274,54 +270,22 @@ func (s *State) find(their curve.PublicKey) *receiving {
 }
 
 func (o *Opening) findSkipped(c *receiving) error {
-	if c.skipped.IsZero() {
-		return ErrDuplicate
-	}
-	list := *c.skipped.Reveal()
-	i, found := slices.BinarySearchFunc(list, o.header.N, compareSkipped)
+	i, found := c.skipped.Find(o.header.N)
 	if !found {
 		return ErrDuplicate
 	}
 	o.chain, o.late = c, i
-	o.keys = secret.NewBox(openingKeys{seed: list[i].seed})
+	o.keys = secret.NewBox(openingKeys{seed: *c.skipped.Seed(i)})
 	return nil
-}
-
-func compareSkipped(k skippedKey, n uint32) int {
-	switch {
-	case k.n < n:
-		return -1
-	case k.n > n:
-		return 1
-	default:
-		return 0
-	}
 }
 
 // skipTo moves the chain on to message n and stores the seeds of the messages
 // between, the newest limit of them.
 func (c *receiving) skipTo(n uint32, limit int) {
-	if c.index == n {
-		return
+	if c.index < n {
+		c.skipped.Skip(c.key.Array(), c.index, n, limit)
+		c.index = n
 	}
-	key := *c.key.Array()
-	for ; n-c.index > uint32(limit); c.index++ { //nolint:gosec // a small positive limit
-		key = kdf.Next(&key)
-	}
-	list := make([]skippedKey, 0, c.held()+int(n-c.index))
-	if !c.skipped.IsZero() {
-		old := *c.skipped.Reveal()
-		list = append(list, old...)
-		clear(old)
-	}
-	for ; c.index < n; c.index++ {
-		var seed [32]byte
-		seed, key = kdf.Step(&key)
-		list = append(list, skippedKey{n: c.index, seed: seed})
-	}
-	c.key.Set(&key)
-	clear(key[:])
-	c.skipped = secret.NewBox(list)
 }
 
 // Seed returns the message's 32-byte seed, which Commit and Discard wipe. It
@@ -379,7 +343,7 @@ func (o *Opening) CommitIn(era uint64) {
 	keys := o.keys.Reveal()
 	s.changes++
 	if o.Late() {
-		o.chain.dropSkipped(o.late, o.late+1)
+		o.chain.skipped.Drop(o.late, o.late+1)
 		s.forgetChains()
 		o.wipe()
 		return
@@ -422,27 +386,11 @@ func (s *State) stepReceiving(o *Opening) {
 	s.our, s.ourPublic = nil, curve.PublicKey{}
 }
 
-// dropSkipped erases the skipped keys from position i up to j.
-func (c *receiving) dropSkipped(i, j int) {
-	list := c.skipped.Reveal()
-	*list = slices.Delete(*list, i, j) // Delete zeroes the tail
-	if len(*list) == 0 {
-		c.skipped = secret.Box[[]skippedKey]{}
-	}
-}
-
-func (c *receiving) held() int {
-	if c.skipped.IsZero() {
-		return 0
-	}
-	return len(*c.skipped.Reveal())
-}
-
 // limitSkipped drops the oldest skipped keys beyond MaxSkipped.
 func (s *State) limitSkipped(changed *receiving) {
 	if s.rules.KeepChains {
-		if excess := changed.held() - s.rules.MaxSkipped; excess > 0 {
-			changed.dropSkipped(0, excess)
+		if excess := changed.skipped.Len() - s.rules.MaxSkipped; excess > 0 {
+			changed.skipped.Drop(0, excess)
 		}
 		return
 	}
@@ -451,8 +399,8 @@ func (s *State) limitSkipped(changed *receiving) {
 		if excess <= 0 {
 			return
 		}
-		if drop := min(excess, c.held()); drop > 0 {
-			c.dropSkipped(0, drop)
+		if drop := min(excess, c.skipped.Len()); drop > 0 {
+			c.skipped.Drop(0, drop)
 			excess -= drop
 		}
 	}
@@ -463,7 +411,7 @@ func (s *State) forgetChains() {
 	excess := len(s.receive) - s.rules.MaxChains
 	current := s.current()
 	s.receive = slices.DeleteFunc(s.receive, func(c *receiving) bool {
-		if excess <= 0 || c == current || (!s.rules.KeepChains && c.held() > 0) {
+		if excess <= 0 || c == current || (!s.rules.KeepChains && c.skipped.Len() > 0) {
 			return false
 		}
 		excess--
@@ -498,16 +446,14 @@ func (s *State) Wipe() {
 
 func (c *receiving) wipe() {
 	c.key.Wipe()
-	if !c.skipped.IsZero() {
-		clear(*c.skipped.Reveal())
-	}
+	c.skipped.Wipe()
 }
 
 // Skipped returns how many skipped keys the state holds.
 func (s *State) Skipped() int {
 	n := 0
 	for _, c := range s.receive {
-		n += c.held()
+		n += c.skipped.Len()
 	}
 	return n
 }

@@ -67,15 +67,7 @@ func (r *Receiver) Append(b []byte) []byte {
 		b = append(b, c.signing[:]...)
 		b = binary.BigEndian.AppendUint32(b, c.next)
 		b = append(b, c.key.Bytes()...)
-		var list []skippedKey
-		if !c.skipped.IsZero() {
-			list = *c.skipped.Reveal()
-		}
-		b = binary.BigEndian.AppendUint16(b, uint16(len(list))) //nolint:gosec // at most maxSkipped
-		for _, k := range list {
-			b = binary.BigEndian.AppendUint32(b, k.n)
-			b = append(b, k.seed[:]...)
-		}
+		b = c.skipped.Append(b)
 	}
 	return b
 }
@@ -102,27 +94,8 @@ func ParseReceiver(b []byte) (*Receiver, error) {
 }
 
 func (c *chain) read(in *cryptobyte.String) bool {
-	var held uint16
-	if !in.ReadUint32(&c.id) || !in.CopyBytes(c.signing[:]) || !in.ReadUint32(&c.next) || !readKey(in, &c.key) ||
-		!in.ReadUint16(&held) || held > maxSkipped {
-		return false
-	}
-	const size = 4 + secret.KeySize
-	if held == 0 {
-		return true
-	}
-	if len(*in) < int(held)*size {
-		return false
-	}
-	list := make([]skippedKey, held)
-	for i := range list {
-		k := &list[i]
-		if !in.ReadUint32(&k.n) || !in.CopyBytes(k.seed[:]) || k.n >= c.next || (i > 0 && k.n <= list[i-1].n) {
-			return false
-		}
-	}
-	c.skipped = secret.NewBox(list)
-	return true
+	return in.ReadUint32(&c.id) && in.CopyBytes(c.signing[:]) && in.ReadUint32(&c.next) && readKey(in, &c.key) &&
+		c.skipped.Read(in, c.next, maxSkipped)
 }
 
 func readKey(in *cryptobyte.String, k *secret.Key) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
+	"github.com/chate2e/chate2e/signal/internal/skipped"
 )
 
 const (
@@ -97,12 +98,7 @@ type chain struct {
 	signing curve.PublicKey
 	next    uint32 // number of the message that key is for
 	key     secret.Key
-	skipped secret.Box[[]skippedKey] // numbers ascending, all below next; zero when empty
-}
-
-type skippedKey struct {
-	n    uint32
-	seed [32]byte
+	skipped skipped.Keys // all below next
 }
 
 // NewReceiver returns a receiver that knows no chain yet. It returns [ErrSuite]
@@ -146,9 +142,7 @@ func (r *Receiver) Process(message []byte) error {
 
 func (c *chain) wipe() {
 	c.key.Wipe()
-	if !c.skipped.IsZero() {
-		clear(*c.skipped.Reveal())
-	}
+	c.skipped.Wipe()
 }
 
 // Decrypt opens a message of the sender. The signature is checked before anything
@@ -177,31 +171,15 @@ func (r *Receiver) Decrypt(m *Message) ([]byte, error) {
 }
 
 func (c *chain) openSkipped(codec codec, sender signal.Address, m *Message) ([]byte, error) {
-	if c.skipped.IsZero() {
-		return nil, ErrDuplicate
-	}
-	list := c.skipped.Reveal()
-	i, found := slices.BinarySearchFunc(*list, m.iteration, func(k skippedKey, n uint32) int {
-		switch {
-		case k.n < n:
-			return -1
-		case k.n > n:
-			return 1
-		default:
-			return 0
-		}
-	})
+	i, found := c.skipped.Find(m.iteration)
 	if !found {
 		return nil, ErrDuplicate
 	}
-	plaintext, ok := codec.open(m, sender, &(*list)[i].seed)
+	plaintext, ok := codec.open(m, sender, c.skipped.Seed(i))
 	if !ok {
 		return nil, ErrDecrypt
 	}
-	*list = slices.Delete(*list, i, i+1) // zeroes the tail
-	if len(*list) == 0 {
-		c.skipped = secret.Box[[]skippedKey]{}
-	}
+	c.skipped.Drop(i, i+1)
 	return plaintext, nil
 }
 
@@ -210,46 +188,24 @@ func (c *chain) openNext(codec codec, sender signal.Address, m *Message) ([]byte
 		return nil, ErrDecrypt
 	}
 	key := *c.key.Array()
-	from := c.next
-	for ; m.iteration-from > maxSkipped; from++ {
-		key = kdf.Next(&key)
-	}
-	skipped := make([]skippedKey, 0, m.iteration-from)
-	for ; from < m.iteration; from++ {
-		var seed [32]byte
-		seed, key = kdf.Step(&key)
-		skipped = append(skipped, skippedKey{n: from, seed: seed})
-	}
+	var between skipped.Keys
+	between.Skip(&key, c.next, m.iteration, maxSkipped)
 	seed, next := kdf.Step(&key)
 	plaintext, ok := codec.open(m, sender, &seed)
 	if ok {
 		c.key.Set(&next)
 		c.next = m.iteration + 1
-		c.store(skipped)
+		c.skipped.Join(&between)
+		if excess := c.skipped.Len() - maxSkipped; excess > 0 {
+			c.skipped.Drop(0, excess)
+		}
 	}
 	clear(seed[:])
 	clear(next[:])
 	clear(key[:])
-	clear(skipped) // store has copied them
+	between.Wipe()
 	if !ok {
 		return nil, ErrDecrypt
 	}
 	return plaintext, nil
-}
-
-// store adds skipped keys and drops the oldest beyond the limit.
-func (c *chain) store(skipped []skippedKey) {
-	if len(skipped) == 0 {
-		return
-	}
-	if c.skipped.IsZero() {
-		c.skipped = secret.NewBox([]skippedKey{})
-	}
-	list := c.skipped.Reveal()
-	all := append(slices.Clip(*list), skipped...)
-	clear(*list)
-	if excess := len(all) - maxSkipped; excess > 0 {
-		all = slices.Delete(all, 0, excess)
-	}
-	*list = all
 }

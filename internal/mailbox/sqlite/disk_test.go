@@ -30,7 +30,7 @@ func user(n int) relay.UserID {
 }
 
 // register makes an account with one device and returns its mailbox.
-func register(t *testing.T, db *sqlite.DB, n int) mailbox.ID {
+func register(t testing.TB, db *sqlite.DB, n int) mailbox.ID {
 	t.Helper()
 	sum := sha256.Sum256(fmt.Appendf(nil, "login %d", n))
 	r := mailbox.Registration{
@@ -189,6 +189,9 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("another: %v, want ErrStorageFull", err)
 			}
 		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || !report.Full {
+			t.Errorf("Inspect on a full disk: %+v, %v", report, err)
+		}
 		got := all(t, db, box)
 		if len(got) != accepted {
 			t.Fatalf("%d envelopes are there, %d were acknowledged", len(got), accepted)
@@ -230,6 +233,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		if info, err := os.Stat(path + "-reserve"); err != nil || info.Size() != sqlite.ReserveSize {
 			t.Errorf("the reserve is not back: %v, %v", info, err)
+		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || report.Full {
+			t.Errorf("Inspect with room again: %+v, %v", report, err)
 		}
 	})
 }
@@ -326,6 +332,9 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	if _, err := sqlite.Open(path, sqlite.Config{}); !errors.Is(err, sqlite.ErrNewer) {
 		t.Errorf("Open: %v, want ErrNewer", err)
 	}
+	if _, err := sqlite.Inspect(t.Context(), path, now); !errors.Is(err, sqlite.ErrNewer) {
+		t.Errorf("Inspect: %v, want ErrNewer", err)
+	}
 	if err := os.WriteFile(path, []byte("this is no database, but a letter of some length"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +412,7 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), to)
+	report, err := sqlite.Inspect(t.Context(), to, now)
 	if err != nil || len(report.Problems) != 0 || report.Accounts != 2 || report.Messages < 20 {
 		t.Errorf("the copy: %+v, %v", report, err)
 	}
@@ -428,6 +437,45 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	}
 }
 
+// A relay that comes back from a backup hands no one-time prekey out again.
+func TestBackupHasNoOneTimePrekeys(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "relay.db"), filepath.Join(dir, "copy.db")
+	db := open(t, path)
+	box := register(t, db, 1)
+	var prekeys []relay.Prekey
+	for i, kind := range []relay.PrekeyKind{
+		relay.PrekeySigned, relay.PrekeyKEMLastResort, relay.PrekeyECOneTime, relay.PrekeyKEMOneTime, relay.PrekeyKEMOneTime,
+	} {
+		prekeys = append(prekeys, relay.Prekey{Kind: kind, ID: uint32(i), Key: []byte("key")})
+	}
+	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlite.Backup(t.Context(), path, to); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(db *sqlite.DB) (relay.PrekeyKind, bool) {
+		t.Helper()
+		got, err := db.ClaimBundles(t.Context(), user(1), nil, true, now)
+		if err != nil || len(got.Bundles) != 1 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		return got.Bundles[0].KEM.Kind, got.Bundles[0].OneTime != nil
+	}
+	if kind, oneTime := claim(db); kind != relay.PrekeyKEMOneTime || !oneTime {
+		t.Errorf("the relay that goes on gives %v, one-time %v", kind, oneTime)
+	}
+	restored := open(t, to)
+	if kind, oneTime := claim(restored); kind != relay.PrekeyKEMLastResort || oneTime {
+		t.Errorf("the copy gives %v, one-time %v", kind, oneTime)
+	}
+	count, err := restored.CountPrekeys(t.Context(), box, now)
+	if err != nil || count.KEMOneTime != 0 || count.ECOneTime != 0 || count.Signed == nil || count.KEMLastResort == nil {
+		t.Errorf("the copy counts %+v, %v", count, err)
+	}
+}
+
 func TestInspectFindsDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relay.db")
 	db := open(t, path)
@@ -441,7 +489,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), path)
+	report, err := sqlite.Inspect(t.Context(), path, now)
 	if err != nil || len(report.Problems) != 0 || report.Messages != 300 {
 		t.Fatalf("a sound database: %+v, %v", report, err)
 	}
@@ -457,7 +505,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := sqlite.Inspect(t.Context(), path); err == nil && len(report.Problems) == 0 {
+	if report, err := sqlite.Inspect(t.Context(), path, now); err == nil && len(report.Problems) == 0 {
 		t.Error("the damage was not found")
 	}
 }

@@ -39,9 +39,12 @@ func syncDir(path string) error {
 
 // reserveSize is how much of the disk is kept back: enough for the transactions
 // that delete acknowledged envelopes once nothing else fits any more.
-const reserveSize = 4 << 20
+const (
+	reserveSize   = 4 << 20
+	reserveSuffix = "-reserve"
+)
 
-func (db *DB) reservePath() string { return db.path + "-reserve" }
+func (db *DB) reservePath() string { return db.path + reserveSuffix }
 
 // takeReserve occupies the reserve.
 func (db *DB) takeReserve() error {

@@ -68,6 +68,8 @@ func Open(path string, cfg Config) (*DB, error) {
 	c, err := openConn(db.name, `
 		PRAGMA journal_mode = WAL;
 		PRAGMA synchronous = FULL;
+		PRAGMA fullfsync = ON; -- on a Mac, an fsync alone leaves it in the drive's cache
+		PRAGMA checkpoint_fullfsync = ON;
 		PRAGMA foreign_keys = ON;
 		PRAGMA secure_delete = ON;
 		PRAGMA temp_store = MEMORY;

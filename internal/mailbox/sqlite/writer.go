@@ -51,8 +51,8 @@ type writer struct {
 	// touched says that the operation at hand has changed what is remembered.
 	touched bool
 
-	insert, insertNew, remove, find *sqlite3.Stmt
-	scratch                         []byte
+	insert, remove, find, findID *sqlite3.Stmt
+	scratch                      []byte
 }
 
 // user is the devices of a user. A user without an account is not remembered.
@@ -93,7 +93,7 @@ func (w *writer) open() (err error) {
 	if w.insert, err = w.prepare(insertMessage); err != nil {
 		return err
 	}
-	if w.insertNew, err = w.prepare(insertNewID); err != nil {
+	if w.findID, err = w.prepare(findID); err != nil {
 		return err
 	}
 	if w.remove, err = w.prepare(removeMessage); err != nil {
