@@ -500,7 +500,9 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 		if _, err := bob.RemoveContact(t.Context(), mallory.id()); err != nil {
 			t.Fatal(err)
 		}
+		bob.stop()                    // a month of pings takes its time
 		rest(61 * 24 * time.Hour / 2) // within the life of the prekey
+		bob.reopen().run()
 		mallory.post(bob.id, first)
 		settle()
 		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
