@@ -179,7 +179,6 @@ func (f *frames) push(frame []byte) []byte {
 // tape is all that a recorder on the wire has seen.
 type tape struct {
 	mu       sync.Mutex
-	id       map[string]relay.UserID // of each person
 	name     map[relay.UserID]string
 	envelope map[envelopeName][32]byte
 	position map[position][32]byte
@@ -202,7 +201,7 @@ type position struct {
 
 func newTape() *tape {
 	return &tape{
-		id: map[string]relay.UserID{}, name: map[relay.UserID]string{},
+		name:     map[relay.UserID]string{},
 		envelope: map[envelopeName][32]byte{}, position: map[position][32]byte{},
 		count: map[[2]string]int{}, mailbox: map[string][]relay.Incoming{},
 	}
@@ -211,7 +210,7 @@ func newTape() *tape {
 func (t *tape) know(who string, id relay.UserID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.id[who], t.name[id] = id, who
+	t.name[id] = who
 }
 
 func (t *tape) fault(format string, args ...any) {
@@ -222,6 +221,13 @@ func (t *tape) fault(format string, args ...any) {
 
 func (t *tape) faultLocked(format string, args ...any) {
 	t.faults = append(t.faults, fmt.Sprintf(format, args...))
+}
+
+// ciphertexts returns how many different ones were seen from one person to another.
+func (t *tape) ciphertexts(from, to *person) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count[[2]string{from.name, to.name}]
 }
 
 // sent notes a frame of a person.

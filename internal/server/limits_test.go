@@ -174,6 +174,58 @@ func TestLimitsPerAddress(t *testing.T) {
 	}
 }
 
+// The limits do not depend on how a request is written down.
+func TestLimitsOfOddRequests(t *testing.T) {
+	o := open()
+	o.server.Limits.LoginsPerHour = 4
+	n := start(t, o)
+	_, host, _ := strings.Cut(string(n.origin), "://")
+	ask := func(path, version string) string {
+		t.Helper()
+		c, err := n.dial(t.Context(), "tcp", host) // from another port each time
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := fmt.Fprintf(c, "POST %s %s\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", path, version, host); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(c, answer); err != nil {
+			t.Fatal(err)
+		}
+		return string(answer[9:])
+	}
+	for _, path := range []string{"/V1/challenge", "/v1/Challenge", "/v1/CHALLENGE", "/v1/challenge/", "/v1//challenge", "//v1/challenge", "/v1/./challenge"} {
+		if got := ask(path, "HTTP/1.1"); got == "200" {
+			t.Errorf("%s is answered", path)
+		}
+	}
+	answered := 0
+	for i := range 12 {
+		path, version := "/v1/challenge", "HTTP/1.1"
+		if i%2 == 1 {
+			version = "HTTP/1.0"
+		}
+		switch i % 3 {
+		case 1:
+			path = "/v1/%63hallenge"
+		case 2:
+			path = "http://" + host + "/v1/challenge?x=1"
+		}
+		switch got := ask(path, version); got {
+		case "200":
+			answered++
+		case "429":
+		default:
+			t.Errorf("%s %s: status %s", version, path, got)
+		}
+	}
+	if answered != 4 {
+		t.Errorf("%d challenges were given, want 4", answered)
+	}
+}
+
 func TestConnectionsPerAddress(t *testing.T) {
 	o := open()
 	o.server.Limits.ConnectionsPerAddress = 3

@@ -136,6 +136,69 @@ func TestAFailedSyncIsTheEnd(t *testing.T) {
 	}
 }
 
+// The power fails right after something was acknowledged: it is there, for nothing
+// is acknowledged before it was synced.
+func TestPowerCut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay.db")
+	disk, name := newFaultyDisk(t, path)
+	disk.durable = map[string][]byte{}
+	db, err := sqlite.OpenVFS(path, name, mailbox.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	after := func(what string, holds func(db *sqlite.DB) bool) {
+		t.Helper()
+		dir := t.TempDir()
+		disk.powerCut(t, dir)
+		restarted := open(t, filepath.Join(dir, "relay.db"))
+		if !holds(restarted) {
+			t.Errorf("%s is lost", what)
+		}
+		if err := restarted.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+
+	register(t, db, 1)
+	box := register(t, db, 2)
+	after("an account", func(db *sqlite.DB) bool {
+		_, err := db.Account(t.Context(), user(2))
+		return err == nil
+	})
+	prekeys := []relay.Prekey{
+		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("key")},
+		{Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("key")},
+		{Kind: relay.PrekeyKEMOneTime, ID: 3, Key: []byte("key")},
+	}
+	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
+		t.Fatal(err)
+	}
+	prekeysLeft := func(db *sqlite.DB) int {
+		count, err := db.CountPrekeys(t.Context(), box, now)
+		if err != nil {
+			t.Error(err)
+		}
+		return count.KEMOneTime
+	}
+	after("a prekey", func(db *sqlite.DB) bool { return prekeysLeft(db) == 1 })
+	if _, err := db.ClaimBundles(t.Context(), user(2), nil, true, now); err != nil {
+		t.Fatal(err)
+	}
+	after("that a prekey was handed out", func(db *sqlite.DB) bool { return prekeysLeft(db) == 0 })
+	for i := range 10 {
+		if err := send(t.Context(), db, 2, i, 100+1000*i); err != nil {
+			t.Fatal(err)
+		}
+		after("an envelope", func(db *sqlite.DB) bool { return len(all(t, db, box)) == 1 })
+		got := all(t, db, box)[0]
+		if err := db.Commit(t.Context(), &mailbox.Batch{Acks: []mailbox.Ack{{Mailbox: box, Handle: got.Handle}}}, now); err != nil {
+			t.Fatal(err)
+		}
+		after("an acknowledgement", func(db *sqlite.DB) bool { return len(all(t, db, box)) == 0 })
+	}
+}
+
 func TestAnUnreadableDiskIsTheEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relay.db")
 	disk, name := newFaultyDisk(t, path)
