@@ -201,7 +201,9 @@ func backup(ctx context.Context, c *settings, args []string, stdout, _ io.Writer
 	if err := sqlite.Backup(ctx, c.database(), args[0]); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(stdout, "the copy is complete")
+	// A log that a killed relay has left belongs to the old database: beside the copy it
+	// would be taken for the copy's own.
+	_, err := fmt.Fprintf(stdout, "the copy is complete; to go back to it, stop the relay, put the copy in the place of\n%s and remove %[2]s-wal and %[2]s-shm there\n", c.database(), databaseName)
 	return err
 }
 

@@ -583,7 +583,9 @@ func TestOperatorsCommands(t *testing.T) {
 
 	// Backup and doctor.
 	copied := filepath.Join(t.TempDir(), "copy.db")
-	must("backup", copied)
+	if out := must("backup", copied); !strings.Contains(out, "remove "+databaseName+"-wal") {
+		t.Errorf("backup does not say how to go back: %s", out)
+	}
 	if out, code := execute(t, "backup", copied, "--data", data); code != 1 || !strings.Contains(out, "exist") {
 		t.Errorf("backing up over a file: %d %s", code, out)
 	}

@@ -118,13 +118,14 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 			s.sockets.remove(c.network)
 		}
 	}
-	if !s.begin() {
+	conn := &conn{s: s, raw: raw, number: s.numbers.Add(1)}
+	conn.room.L = &conn.mu
+	if !s.begin(conn) {
 		leave()
 		s.refuse(w, errStopping)
 		return
 	}
-	conn := &conn{s: s, raw: raw, number: s.numbers.Add(1)}
-	conn.room.L = &conn.mu
+	defer s.settled(conn)
 	up := &upgrade{ResponseWriter: w}
 	var err error
 	conn.ws, err = websocket.Accept(up, r, &websocket.AcceptOptions{

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -385,6 +386,32 @@ func TestRequestsAtATime(t *testing.T) {
 		}
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Sends that wait for the store are bounded by what they hold: when it is slow, whoever
+// brings more waits before the relay has read it.
+func TestSendsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := server.NewIngest()
+		const size = 256 << 10
+		var (
+			wg    sync.WaitGroup
+			taken atomic.Int64
+		)
+		for range 2 * server.MaxPendingBytes / size {
+			wg.Go(func() {
+				if in.Send(size) {
+					taken.Add(size)
+				}
+			})
+		}
+		synctest.Wait()
+		in.Close() // the others go without
+		wg.Wait()
+		if n := taken.Load(); n != server.MaxPendingBytes {
+			t.Errorf("%d MiB were taken, want %d", n>>20, server.MaxPendingBytes>>20)
 		}
 	})
 }

@@ -930,6 +930,31 @@ func TestStopping(t *testing.T) {
 	}
 }
 
+// Strangers who connect and say nothing do not hold up a relay that stops.
+func TestStoppingWithStrangers(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		s := n.socket(t)
+		heard := make(chan error, 1)
+		go func() {
+			bye, _ := s.end(t)
+			heard <- bye
+		}()
+		synctest.Wait()
+		began := time.Now()
+		if err := n.stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		wantCode(t, "the stranger", <-heard, relay.CodeUnavailable)
+	})
+}
+
 // A relay that is told to stop while it is starting has no error to tell of.
 func TestStoppedAtOnce(t *testing.T) {
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "relay.db"), sqlite.Config{})

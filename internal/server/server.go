@@ -97,6 +97,7 @@ type Server struct {
 	mu       sync.Mutex
 	draining bool                             // guarded by mu
 	conns    map[relay.Address]map[*conn]bool // guarded by mu
+	fresh    map[*conn]bool                   // that have not logged in; guarded by mu
 	live     sync.WaitGroup                   // connections; added to under mu while not draining
 }
 
@@ -133,6 +134,7 @@ func New(store mailbox.Store, b bus.Bus, cfg Config) (*Server, error) {
 		plain:         newCounter[netip.Prefix](limits.ConnectionsPerAddress),
 		requests:      newGates[relay.Address](requestsAtATime),
 		conns:         make(map[relay.Address]map[*conn]bool),
+		fresh:         make(map[*conn]bool),
 	}
 	for _, o := range cfg.Origins {
 		_, host, _ := strings.Cut(string(o), "://")
@@ -253,6 +255,9 @@ func (s *Server) shutdown(ctx context.Context, web *http.Server, reason error) {
 	}
 	s.mu.Lock()
 	s.draining = true
+	for c := range s.fresh {
+		c.close(status, errStopping)
+	}
 	for _, conns := range s.conns {
 		for c := range conns {
 			c.close(status, errStopping)
@@ -268,15 +273,23 @@ func (s *Server) shutdown(ctx context.Context, web *http.Server, reason error) {
 	s.live.Wait()
 }
 
-// begin counts a connection that begins; false if none may begin any more.
-func (s *Server) begin() bool {
+// begin makes a connection known that has not logged in yet, until settled; false if
+// none may begin any more.
+func (s *Server) begin(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
 		return false
 	}
 	s.live.Add(1)
+	s.fresh[c] = true
 	return true
+}
+
+func (s *Server) settled(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.fresh, c)
 }
 
 // register makes a connection known, so that it can be ended with the others.
