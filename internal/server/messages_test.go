@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -859,6 +860,45 @@ func TestStorageFails(t *testing.T) {
 		t.Errorf("healthz: status %d", got.status)
 	}
 	wantCode(t, "sending over the socket", conn.Send(t.Context(), alice.address.User, outgoing("x")), relay.CodeUnavailable)
+}
+
+// While the disk is full nothing new is acknowledged, and what is there is read and
+// deleted as ever.
+func TestDiskIsFull(t *testing.T) {
+	o := open()
+	o.full = new(atomic.Bool)
+	n := start(t, o)
+	alice, bob := n.register(t), n.register(t)
+	for _, body := range []string{"one", "two"} {
+		if err := alice.client.Send(t.Context(), bob.address.User, outgoing(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hers := alice.connect(t)
+	o.full.Store(true)
+	wantCode(t, "sending", alice.client.Send(t.Context(), bob.address.User, outgoing("x")), relay.CodeStorageFull)
+	wantCode(t, "sending over the socket", hers.Send(t.Context(), bob.address.User, outgoing("x")), relay.CodeStorageFull)
+	body := relay.SendRequest{To: bob.address.User, Envelopes: outgoing("x")}
+	if got := n.http(t, "POST", "/v1/messages", n.token(t, alice), body); got.status != 507 || got.problem.Code != relay.CodeStorageFull {
+		t.Errorf("status %d %s", got.status, got.body)
+	}
+	his := bob.connect(t)
+	if got := envelope(t, his); string(got.Body) != "one" {
+		t.Errorf("pushed %q", got.Body)
+	} else if err := his.Ack(t.Context(), got.Handle); err != nil {
+		t.Fatal(err)
+	}
+	left, _, err := bob.client.Pull(t.Context(), 0, 10)
+	for err == nil && len(left) == 2 { // the acknowledgement is on its way
+		left, _, err = bob.client.Pull(t.Context(), 0, 10)
+	}
+	if err != nil || len(left) != 1 || string(left[0].Body) != "two" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	o.full.Store(false)
+	if err := alice.client.Send(t.Context(), bob.address.User, outgoing("three")); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
 }
 
 // A relay that is told to stop finishes what it has begun, and says goodbye.
