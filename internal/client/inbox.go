@@ -547,8 +547,9 @@ func (in *inbox) show(contact vault.Contact, o *opening, ciphertext []byte) erro
 		row.Kind, row.Text = string(KindText), body.Text
 	case content.Request:
 		row.Kind = string(KindRequest)
+		row.Unread = row.Request // one that was accepted by itself asks for nothing
 	case content.Accept:
-		row.Kind = string(KindAccepted)
+		row.Kind, row.Unread = string(KindAccepted), false
 	default:
 		// Its number is taken, and its bytes wait for a version that knows them.
 		row.Kind, row.Detail = string(KindUndecryptable), undecryptable(reasonUnknown, o.content.Message)
