@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
@@ -19,13 +20,15 @@ const marker = "canary"
 const historySize = 10_000
 
 // look holds what a person sees against what must be true at any moment.
-func (w *world) look(p *person) {
+func (w *world) look(p *person) { p.command(func(c *client.Client) { w.lookAt(p, c) }) }
+
+func (w *world) lookAt(p *person, c *client.Client) {
 	ctx := w.t.Context()
 	for _, other := range w.people {
 		if other == p {
 			continue
 		}
-		items, err := p.c.History(ctx, other.id, "", historySize)
+		items, err := c.History(ctx, other.id, "", historySize)
 		if err != nil {
 			if w.exchanged(p, other) {
 				w.fault("%s has no conversation with %s: %v", p.name, other.name, err)
@@ -33,11 +36,11 @@ func (w *world) look(p *person) {
 			continue
 		}
 		w.checkOwn(p, other, items)
-		w.checkOrder(p, other, items)
+		w.checkOrder(p.name, items)
 		w.checkOnce(p, other, items)
 		w.checkStable(p, other, items)
 	}
-	arrivals, err := p.c.TakeArrivals(ctx, historySize)
+	arrivals, err := c.TakeArrivals(ctx, historySize)
 	if err != nil {
 		w.fault("%s: %v", p.name, err)
 	}
@@ -83,7 +86,7 @@ func (w *world) checkOwn(p, other *person, items []client.Item) {
 
 // checkOrder is P4: both sides' items in the order of their numbers, with every
 // hole marked.
-func (w *world) checkOrder(p, other *person, items []client.Item) {
+func (w *world) checkOrder(who string, items []client.Item) {
 	last := map[client.Direction]uint64{}
 	for i, item := range items {
 		if item.Seq == 0 {
@@ -91,14 +94,14 @@ func (w *world) checkOrder(p, other *person, items []client.Item) {
 		}
 		before := last[item.Direction]
 		if item.Seq <= before {
-			w.fault("P4: %s sees number %d of %s after %d", p.name, item.Seq, item.FromName, before)
+			w.fault("P4: %s sees number %d of %s after %d", who, item.Seq, item.FromName, before)
 			continue
 		}
 		last[item.Direction] = item.Seq
 		hole := item.Seq - before - 1
 		marked := i > 0 && items[i-1].Kind == client.KindMissing && items[i-1].GapBefore == hole
 		if item.GapBefore != hole || hole > 0 && !marked {
-			w.fault("P4: of %d missing before number %d of %s, %s sees %d", hole, item.Seq, other.name, p.name, item.GapBefore)
+			w.fault("P4: of %d missing before number %d of %s, %s sees %d", hole, item.Seq, item.FromName, who, item.GapBefore)
 		}
 	}
 }
@@ -216,11 +219,8 @@ func (w *world) finishPair(p, other *person) {
 	if !slices.Equal(got, wanted) {
 		w.fault("P5: %s sees of %s: %q, and accepted was %q", p.name, other.name, brief(got), brief(wanted))
 	}
-	w.tape.mu.Lock()
-	recorded := w.tape.count[[2]string{p.name, other.name}]
-	w.tape.mu.Unlock()
-	if recorded != ciphertexts {
-		w.fault("P3: %s has %d things to say to %s, and %d ciphertexts were seen", p.name, ciphertexts, other.name, recorded)
+	if seen := w.tape.ciphertexts(p, other); seen != ciphertexts {
+		w.fault("P3: %s has %d things to say to %s, and %d ciphertexts were seen", p.name, ciphertexts, other.name, seen)
 	}
 	events, err := p.c.Protocol(ctx, other.id, historySize)
 	if err != nil {
@@ -239,7 +239,7 @@ func (w *world) finishPair(p, other *person) {
 
 // left looks at the files of the relay, which does not run any more.
 func (w *world) left() {
-	report, err := sqlite.Inspect(w.t.Context(), w.relay.database())
+	report, err := sqlite.Inspect(w.t.Context(), w.relay.database(), time.Now())
 	if err != nil || len(report.Problems) > 0 || report.Messages != 0 {
 		w.fault("P5: in the end the relay has %+v, %v", report, err)
 	}

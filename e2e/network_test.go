@@ -1,12 +1,15 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -110,7 +113,7 @@ func (n *network) breakProcess(p *process) {
 			if e.process != p {
 				continue
 			}
-			if l.chance(0.5) {
+			if l.chance(0.25) {
 				l.breakOff()
 			} else {
 				e.flush()
@@ -247,7 +250,8 @@ func (e *end) Read(b []byte) (int, error) {
 	}
 	n, err := e.in.read(b)
 	if n > 0 && e.process.step() {
-		e.process.stall() // it has arrived, and is never looked at
+		e.process.kill() // it has arrived, and is never looked at
+		e.process.report()
 		return 0, net.ErrClosed
 	}
 	return n, err
@@ -258,13 +262,17 @@ func (e *end) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if e.process.step() {
-		// The process dies before, in, or after this write.
-		n := e.link.intN(len(b) + 1)
-		_, _ = e.write(b[:n])
-		if e.link.chance(0.5) {
-			_, _ = e.write(b[n:])
+		// The process dies before, in, or after this write. Whatever allows it to be
+		// written has been stored before: so the files are copied first.
+		e.process.kill()
+		switch e.link.intN(4) {
+		case 0:
+		case 1:
+			_, _ = e.write(b[:e.link.intN(len(b)+1)])
+		default:
+			_, _ = e.write(b)
 		}
-		e.process.stall()
+		e.process.report()
 		return 0, net.ErrClosed
 	}
 	return e.write(b)
@@ -442,54 +450,70 @@ func (s *stream) tryRead(b []byte) (n int, wait time.Duration, change <-chan str
 
 // process is a run of a program, until it is stopped or killed.
 type process struct {
-	stalled chan<- *process // told when the process has reached the place where it dies
+	dir  string          // its files
+	died chan<- *process // told when it has died at work
 
-	mu     sync.Mutex
-	after  int  // operations of the network until it stalls; 0: it does not
-	waits  bool // it has stalled
-	dead   bool
-	buried chan struct{} // closed when it is dead
-}
+	// busy is held while the driver uses the process: it does not die then, for
+	// nobody would know what has become of it.
+	busy sync.Mutex
 
-func newProcess(stalled chan<- *process) *process {
-	return &process{stalled: stalled, buried: make(chan struct{})}
+	mu    sync.Mutex
+	after int               // operations of the network until it dies; 0: it does not
+	dead  bool              // nothing of it reaches the network any more
+	files map[string][]byte // as they were when it died; nil: they would not keep still
 }
 
 // arm makes the process die at its n-th operation from now on.
 func (p *process) arm(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.waits {
-		p.after = n
-	}
+	p.after = n
 }
 
-// disarm reports false if the process has stalled already.
+// disarm reports false if the process has died.
 func (p *process) disarm() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after = 0
-	return !p.waits
+	return !p.dead
 }
 
 // step counts an operation, and reports whether the process dies in this one.
 func (p *process) step() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.after == 0 || p.waits {
+	if p.after == 0 || p.dead {
 		return false
 	}
-	p.after--
-	p.waits = p.after == 0
-	return p.waits
+	if p.after > 1 {
+		p.after--
+		return false
+	}
+	return p.busy.TryLock() // until report
 }
 
-// stall holds one thread of the process where it is, until the process is dead.
-// The others go on until they have nothing to do: so its files can be copied in a
-// state in which a real process may have died.
-func (p *process) stall() {
-	p.stalled <- p
-	<-p.buried
+// report tells the driver that the process was killed after step was true.
+func (p *process) report() {
+	p.busy.Unlock()
+	p.died <- p
+}
+
+// kill ends the process where it is. It is cut off from the network first, so
+// that nothing gets out that is not in the copy of its files; its other threads
+// may be in the middle of writing to them.
+func (p *process) kill() {
+	p.end()
+	files := steadyFiles(p.dir)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.files = files
+}
+
+// end cuts a process off that has stopped.
+func (p *process) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = true
 }
 
 func (p *process) isGone() bool {
@@ -498,12 +522,74 @@ func (p *process) isGone() bool {
 	return p.dead
 }
 
-// bury ends the process: nothing of it reaches the network any more.
-func (p *process) bury() {
+// takeFiles writes what the process has left into a new folder. The process has
+// come to rest.
+func (p *process) takeFiles(to string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.dead {
-		p.dead = true
-		close(p.buried)
+	files := p.files
+	if files == nil {
+		var err error
+		if files, err = readFiles(p.dir); err != nil {
+			return err
+		}
 	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(to, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// steadyFiles returns the files of a folder as they are at one moment, while
+// others may write. It returns nil if that does not come about.
+//
+// Of two readings the first is good if nothing has changed between them, but for
+// what was appended to a write-ahead log: SQLite moves a log into its database
+// before it begins it anew.
+func steadyFiles(dir string) map[string][]byte {
+	before, err := readFiles(dir)
+	for range 20 {
+		if err != nil {
+			return nil
+		}
+		var after map[string][]byte
+		if after, err = readFiles(dir); err != nil {
+			return nil
+		}
+		steady := len(before) == len(after)
+		for name, data := range before {
+			later, there := after[name]
+			if strings.HasSuffix(name, "-wal") && len(later) > len(data) {
+				later = later[:len(data)]
+			}
+			steady = steady && there && bytes.Equal(data, later)
+		}
+		if steady {
+			return before
+		}
+		before = after
+	}
+	return nil
+}
+
+// readFiles reads the files that a process leaves behind when it is killed, the
+// log after its database. The shared memory of SQLite is none of them: it dies with
+// the last process that has it. The relay's reserve is only space.
+func readFiles(dir string) (map[string][]byte, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), "-shm") || strings.HasSuffix(entry.Name(), "-reserve") {
+			continue
+		}
+		if files[entry.Name()], err = os.ReadFile(filepath.Join(dir, entry.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }

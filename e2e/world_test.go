@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,7 +35,7 @@ type world struct {
 	tape    *tape
 	relay   *node
 	people  []*person
-	stalled chan *process
+	died    chan *process
 
 	accepted map[[2]*person][]string // texts whose Send has returned, by sender and receiver
 	friends  map[[2]*person]bool     // the second has let the first in
@@ -50,7 +49,7 @@ func newWorld(t *testing.T, r *rand.Rand, people int) *world {
 	t.Helper()
 	tape := newTape()
 	w := &world{
-		t: t, r: r, dir: t.TempDir(), tape: tape, stalled: make(chan *process, 100),
+		t: t, r: r, dir: t.TempDir(), tape: tape, died: make(chan *process, 100),
 		network:  &network{tape: tape, r: rand.New(rand.NewPCG(r.Uint64(), 1))},
 		accepted: map[[2]*person][]string{}, friends: map[[2]*person]bool{},
 	}
@@ -63,7 +62,7 @@ func newWorld(t *testing.T, r *rand.Rand, people int) *world {
 		w.relay.stop()
 	})
 	for i, name := range []string{"alice", "bob", "carol", "dave"}[:people] {
-		w.people = append(w.people, w.register(name, byte(1+i)))
+		w.people = append(w.people, w.register(name, name, byte(1+i)))
 	}
 	return w
 }
@@ -97,7 +96,7 @@ func (w *world) rest(d time.Duration) {
 	defer timer.Stop()
 	for {
 		select {
-		case p := <-w.stalled:
+		case p := <-w.died:
 			w.revive(p)
 		case <-timer.C:
 			w.settle()
@@ -111,7 +110,7 @@ func (w *world) settle() {
 	for {
 		synctest.Wait()
 		select {
-		case p := <-w.stalled:
+		case p := <-w.died:
 			w.revive(p)
 		default:
 			return
@@ -119,21 +118,19 @@ func (w *world) settle() {
 	}
 }
 
-// revive kills the process that has stalled, and starts it again.
-func (w *world) revive(dying *process) {
-	if dying.isGone() {
-		return // it was stopped at the same moment
-	}
-	if w.relay.process == dying {
-		w.did("the relay dies at work")
-		w.relay.kill()
+// revive starts a program again that has died at work, unless the driver has seen
+// to it already.
+func (w *world) revive(died *process) {
+	if w.relay.process == died && w.relay.end != nil {
+		w.did("the relay has died at work")
+		w.relay.stop()
 		w.relay.start()
 		return
 	}
 	for _, p := range w.people {
-		if p.process == dying {
-			w.did("%s dies at work", p.name)
-			p.kill()
+		if p.process == died && p.c != nil {
+			w.did("%s has died at work", p.name)
+			p.close()
 			p.open()
 			p.run()
 			return
@@ -141,35 +138,17 @@ func (w *world) revive(dying *process) {
 	}
 }
 
-// copyFiles copies the files that a process leaves behind when it is killed. The
-// shared memory of SQLite is none: it dies with the last process that has it.
-func (w *world) copyFiles(from, to string) {
-	entries, err := os.ReadDir(from)
-	if err != nil {
+// inherit makes the folder with which a program goes on that was killed, and
+// removes the one it had.
+func (w *world) inherit(p *process, name string) string {
+	next := w.folder(name)
+	if err := p.takeFiles(next); err != nil {
 		w.t.Fatal(err)
 	}
-	for _, entry := range entries {
-		if strings.HasSuffix(entry.Name(), "-shm") {
-			continue
-		}
-		if err := copyFile(filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())); err != nil {
-			w.t.Fatal(err)
-		}
+	if err := os.RemoveAll(p.dir); err != nil {
+		w.t.Error(err)
 	}
-}
-
-func copyFile(from, to string) error {
-	source, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = source.Close() }()
-	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Close())
+	return next
 }
 
 // node is the relay.
@@ -196,7 +175,7 @@ func (n *node) start() {
 	if err != nil {
 		n.w.t.Fatal(err)
 	}
-	n.process = newProcess(n.w.stalled)
+	n.process = &process{dir: n.dir, died: n.w.died}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	l := n.w.network.listen(n.process)
@@ -209,37 +188,28 @@ func (n *node) start() {
 	}
 }
 
-// stop ends the relay as a signal would, unless it dies before.
+// stop ends the relay as a signal would, or clears away what is left of it if it
+// has died.
 func (n *node) stop() {
 	if n.end == nil {
 		return
 	}
-	if !n.process.disarm() {
-		n.kill()
-		return
+	alive := n.process.disarm()
+	if !alive {
+		n.w.network.breakProcess(n.process)
 	}
 	n.end()
 	n.end = nil
-	n.process.bury()
+	if !alive {
+		n.dir = n.w.inherit(n.process, "relay")
+	}
+	n.process.end()
 }
 
-// kill ends the relay where it is: what goes on is a copy of its files.
+// kill ends the relay where it is.
 func (n *node) kill() {
-	synctest.Wait()
-	next := n.w.folder("relay")
-	n.w.copyFiles(n.dir, next)
-	n.process.bury()
-	n.w.network.breakProcess(n.process)
-	n.end()
-	n.end = nil
-	n.discard(next)
-}
-
-func (n *node) discard(next string) {
-	if err := os.RemoveAll(n.dir); err != nil {
-		n.w.t.Error(err)
-	}
-	n.dir = next
+	n.process.kill()
+	n.stop()
 }
 
 // person is one account with its profile.
@@ -265,14 +235,16 @@ func (p *person) config() client.Config {
 	return client.Config{DialContext: p.w.network.dialer(p.name, p.number, p.process), TestKDF: true}
 }
 
-// register makes an account. Its engine does not run yet.
-func (w *world) register(name string, number byte) *person {
+// register makes an account. Its engine does not run yet. The test calls the person
+// by a name of its own.
+func (w *world) register(name, username string, number byte) *person {
 	w.t.Helper()
+	dir := w.folder(name)
 	p := &person{
-		w: w, name: name, number: number, dir: w.folder(name), process: newProcess(w.stalled),
+		w: w, name: name, number: number, dir: dir, process: &process{dir: dir, died: w.died},
 		printed: map[string]bool{}, seen: map[string][]string{}, onShow: map[string]string{},
 	}
-	c, err := client.Create(w.t.Context(), p.dir, password, client.Registration{Server: origin, Username: name}, p.config(), nil)
+	c, err := client.Create(w.t.Context(), p.dir, password, client.Registration{Server: origin, Username: username}, p.config(), nil)
 	if err != nil {
 		w.t.Fatalf("registering %s: %v", name, err)
 	}
@@ -297,7 +269,8 @@ func (p *person) use(c *client.Client) {
 	p.screen.Go(func() { p.watch(c, process, events) })
 }
 
-// watch is the screen: what an event tells of must be there when it is looked for.
+// watch is the screen: it draws the conversation that an event tells of. What was
+// told of must be there.
 func (p *person) watch(c *client.Client, process *process, events <-chan client.Event) {
 	for e := range events {
 		if e.Kind != client.EventItem || e.Item.Direction != client.DirectionIn || process.isGone() {
@@ -307,15 +280,12 @@ func (p *person) watch(c *client.Client, process *process, events <-chan client.
 		if err != nil {
 			continue // closing
 		}
-		found := false
-		for _, item := range items {
-			found = found || item.ID == e.Item.ID || item.Kind == client.KindMissing
-		}
-		if !found {
-			p.w.fault("%s was shown an item that is not stored: %s %q", p.name, e.Item.Kind, e.Item.Text)
-		}
+		p.w.checkOrder(p.name, items)
 		if e.Item.Kind == client.KindMissing {
 			continue // it may be filled
+		}
+		if !slices.ContainsFunc(items, func(item client.Item) bool { return item.ID == e.Item.ID }) {
+			p.w.fault("%s was shown an item that is not stored: %s", p.name, e.Item.Kind)
 		}
 		p.w.mu.Lock()
 		if !process.isGone() {
@@ -328,7 +298,7 @@ func (p *person) watch(c *client.Client, process *process, events <-chan client.
 // open unlocks the profile.
 func (p *person) open() {
 	p.w.t.Helper()
-	p.process = newProcess(p.w.stalled)
+	p.process = &process{dir: p.dir, died: p.w.died}
 	c, err := client.Open(p.w.t.Context(), p.dir, password, p.config())
 	if err != nil {
 		p.w.t.Fatalf("%s cannot open her profile: %v", p.name, err)
@@ -346,15 +316,14 @@ func (p *person) run() {
 
 // pause stops the engine and leaves the profile open.
 func (p *person) pause() {
-	if p.running == nil {
-		return
-	}
-	if !p.process.disarm() {
-		p.kill()
+	switch {
+	case p.running == nil:
+	case p.process.disarm():
+		p.halt()
+	default: // it has died
+		p.close()
 		p.open()
-		return
 	}
-	p.halt()
 }
 
 func (p *person) halt() {
@@ -365,19 +334,16 @@ func (p *person) halt() {
 	}
 }
 
-// close stops the engine and locks the profile.
+// close stops the engine and locks the profile, or clears away what is left of the
+// program if it has died.
 func (p *person) close() {
 	if p.c == nil {
 		return
 	}
-	if !p.process.disarm() {
-		p.kill()
-		return
+	alive := p.process.disarm()
+	if !alive {
+		p.w.network.breakProcess(p.process)
 	}
-	p.shut()
-}
-
-func (p *person) shut() {
 	if p.running != nil {
 		p.halt()
 	}
@@ -386,19 +352,26 @@ func (p *person) shut() {
 	}
 	p.screen.Wait()
 	p.c = nil
-	p.process.bury()
+	if !alive {
+		p.dir = p.w.inherit(p.process, p.name)
+	}
+	p.process.end()
 }
 
-// kill ends the program where it is: what goes on is a copy of its files.
+// kill ends the program where it is.
 func (p *person) kill() {
-	synctest.Wait()
-	next := p.w.folder(p.name)
-	p.w.copyFiles(p.dir, next)
-	p.process.bury()
-	p.w.network.breakProcess(p.process)
-	p.shut()
-	if err := os.RemoveAll(p.dir); err != nil {
-		p.w.t.Error(err)
+	p.process.kill()
+	p.close()
+}
+
+// command does something with the engine, which does not die meanwhile.
+func (p *person) command(do func(c *client.Client)) {
+	p.process.busy.Lock()
+	for p.process.isGone() {
+		p.process.busy.Unlock()
+		p.w.settle()
+		p.process.busy.Lock()
 	}
-	p.dir = next
+	defer p.process.busy.Unlock()
+	do(p.c)
 }

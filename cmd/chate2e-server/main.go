@@ -48,7 +48,7 @@ var naming = []string{"listen", "domain", "public-url", "insecure"}
 var commands = []command{
 	{
 		name: "serve", summary: "run the relay (what happens without a command)", run: serve,
-		flags: append(slices.Clone(naming), "registration", "trusted-proxy", "metrics-listen",
+		flags: append(slices.Clone(naming), "acme-directory", "trusted-proxy", "registration", "metrics-listen",
 			"max-message-bytes", "mailbox-messages", "mailbox-bytes", "retention-days", "connections-per-address",
 			"bundles-per-hour", "one-time-prekeys-per-hour", "lookups-per-hour", "registrations-per-hour", "logins-per-hour"),
 	},
@@ -89,7 +89,7 @@ func dispatch(ctx context.Context, args []string, env func(string) (string, bool
 	c := newSettings()
 	words, err := c.parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		c.usage(stdout)
+		c.usage(stdout, words)
 		return err
 	}
 	if err != nil {
@@ -123,6 +123,15 @@ func find(words []string) (*command, []string, error) {
 		if len(words) >= len(name) && slices.Equal(words[:len(name)], name) {
 			return &commands[i], words[len(name):], nil
 		}
+	}
+	var second []string // of commands with two words
+	for _, cmd := range commands {
+		if rest, ok := strings.CutPrefix(cmd.name, words[0]+" "); ok {
+			second = append(second, rest)
+		}
+	}
+	if len(second) > 0 {
+		return nil, nil, fmt.Errorf("%w: chate2e-server %s %s", errUsage, words[0], strings.Join(second, "|"))
 	}
 	return nil, nil, fmt.Errorf("%w: unknown command %q", errUsage, words[0])
 }

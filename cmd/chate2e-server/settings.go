@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
@@ -26,6 +28,7 @@ const (
 	defaultListen       = "127.0.0.1:5000"
 	defaultListenDomain = ":443"
 	databaseName        = "relay.db"
+	lockName            = "lock"
 )
 
 // settings are what flags, environment and configuration file say, in this order
@@ -35,6 +38,7 @@ type settings struct {
 	visited map[string]bool // set by flags, environment or file
 
 	config, data, listen, domain, metricsListen string
+	acmeDirectory                               string
 	publicURLs, trustedProxies                  list
 	insecure                                    bool
 	registration                                string
@@ -70,6 +74,7 @@ func newSettings() *settings {
 	fs.StringVar(&c.data, "data", defaultData(), "keep everything in this `DIR`")
 	fs.StringVar(&c.listen, "listen", "", "listen on this `ADDRESS` ("+defaultListen+", or "+defaultListenDomain+" with --domain)")
 	fs.StringVar(&c.domain, "domain", "", "serve HTTPS under this `NAME`, with a certificate that is fetched by itself")
+	fs.StringVar(&c.acmeDirectory, "acme-directory", autocert.DefaultACMEDirectory, "fetch the certificate for --domain from the authority with this ACME directory `URL`")
 	fs.Var(&c.publicURLs, "public-url", "the `URL` that clients dial, if a proxy stands in front; may be repeated")
 	fs.BoolVar(&c.insecure, "insecure", false, "listen beyond this computer without TLS")
 	fs.StringVar(&c.registration, "registration", "invite", "who may make an account: `open|invite|closed`")
@@ -79,10 +84,10 @@ func newSettings() *settings {
 	fs.IntVar(&c.mailboxMessages, "mailbox-messages", mailbox.DefaultMailboxMessages, "most envelopes in a mailbox")
 	fs.Int64Var(&c.mailboxBytes, "mailbox-bytes", mailbox.DefaultMailboxBytes, "most bytes in a mailbox")
 	fs.IntVar(&c.retentionDays, "retention-days", int(mailbox.DefaultRetention/(24*time.Hour)), "how long an envelope waits to be fetched")
-	fs.IntVar(&c.limits.ConnectionsPerAddress, "connections-per-address", server.DefaultConnectionsPerAddress, "WebSockets of one address (IPv6: /64); -1 for no limit, as below")
-	fs.IntVar(&c.limits.BundlesPerHour, "bundles-per-hour", server.DefaultBundlesPerHour, "prekey bundles one device may fetch")
+	fs.IntVar(&c.limits.ConnectionsPerAddress, "connections-per-address", server.DefaultConnectionsPerAddress, "WebSockets of one address (IPv6: /64), and as many connections beside them; -1 for no limit, as below")
+	fs.IntVar(&c.limits.BundlesPerHour, "bundles-per-hour", server.DefaultBundlesPerHour, "prekey bundles one account may fetch")
 	fs.IntVar(&c.limits.OneTimePerHour, "one-time-prekeys-per-hour", server.DefaultOneTimePerHour, "bundles of one user that come with one-time prekeys")
-	fs.IntVar(&c.limits.LookupsPerHour, "lookups-per-hour", server.DefaultLookupsPerHour, "usernames one device may look up")
+	fs.IntVar(&c.limits.LookupsPerHour, "lookups-per-hour", server.DefaultLookupsPerHour, "usernames one account may look up")
 	fs.IntVar(&c.limits.RegistrationsPerHour, "registrations-per-hour", server.DefaultRegistrationsPerHour, "registrations of one address")
 	fs.IntVar(&c.limits.LoginsPerHour, "logins-per-hour", server.DefaultLoginsPerHour, "challenges and logins of one address")
 	fs.IntVar(&c.uses, "uses", 1, "how many may use the invitation")
@@ -90,11 +95,12 @@ func newSettings() *settings {
 	return c
 }
 
-// parse reads flags and words in any order and returns the words.
+// parse reads flags and words in any order and returns the words; with
+// [flag.ErrHelp] those before it.
 func (c *settings) parse(args []string) (words []string, err error) {
 	for {
 		if err := c.fs.Parse(args); err != nil {
-			return nil, err
+			return words, err
 		}
 		if c.fs.NArg() == 0 {
 			return words, nil
@@ -213,6 +219,9 @@ func (c *settings) check() error {
 			return fmt.Errorf("%w: --insecure needs --public-url, the URL that clients dial", errUsage)
 		}
 	}
+	if u, err := url.Parse(c.acmeDirectory); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return fmt.Errorf("%w: --acme-directory %q is no URL", errUsage, c.acmeDirectory)
+	}
 	for _, url := range c.publicURLs {
 		if _, err := relay.ParseOrigin(url); err != nil {
 			return fmt.Errorf("%w: --public-url %q: %w", errUsage, url, err)
@@ -302,19 +311,51 @@ func defaultData() string {
 	}
 }
 
-// usage prints the help.
-func (c *settings) usage(w io.Writer) {
-	_, _ = fmt.Fprint(w, "A relay for ChatE2E: it keeps public keys and passes on messages it cannot read.\n\nUsage: chate2e-server [COMMAND] [FLAGS]\n\nCommands:\n")
+// usage prints the help: that of the command which the words name, or else of all.
+func (c *settings) usage(w io.Writer, words []string) {
+	const everywhere = "each also an environment variable CHATE2E_… and a key of the TOML file"
+	if len(words) > 0 {
+		if cmd, _, err := find(words); err == nil {
+			_, _ = fmt.Fprintf(w, "Usage: chate2e-server %s [FLAGS]\n\n%s\n\nFlags, %s:\n",
+				strings.TrimSpace(cmd.name+" "+cmd.arguments), upperFirst(cmd.summary), everywhere)
+			c.flagUsage(w, append(slices.Clone(common), cmd.flags...))
+			return
+		}
+	}
+	_, _ = fmt.Fprint(w, "A relay for ChatE2E: it keeps public keys and passes on messages it cannot read.\n\n"+
+		"Usage: chate2e-server [COMMAND] [FLAGS]\n\nCommands:\n")
 	for _, cmd := range commands {
 		_, _ = fmt.Fprintf(w, "  %-22s %s\n", strings.TrimSpace(cmd.name+" "+cmd.arguments), cmd.summary)
 	}
-	_, _ = fmt.Fprint(w, "\nFlags, each also an environment variable CHATE2E_… and a key of the TOML file:\n")
-	c.fs.VisitAll(func(f *flag.Flag) {
+	_, _ = fmt.Fprintf(w, "\nFlags, %s:\n", everywhere)
+	c.flagUsage(w, common)
+	shown := slices.Clone(common)
+	for _, cmd := range commands {
+		var others []string
+		for _, name := range cmd.flags {
+			if !slices.Contains(shown, name) {
+				others = append(others, name)
+			}
+		}
+		if len(others) > 0 {
+			_, _ = fmt.Fprintf(w, "\nFlags of %s:\n", cmd.name)
+			c.flagUsage(w, others)
+			shown = append(shown, others...)
+		}
+	}
+	_, _ = fmt.Fprint(w, "\nRun \"chate2e-server COMMAND --help\" for the flags of one command.\n")
+}
+
+// flagUsage prints what the named flags mean.
+func (c *settings) flagUsage(w io.Writer, names []string) {
+	for _, name := range names {
+		f := c.fs.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
-		name := strings.TrimSpace("--" + f.Name + " " + value)
 		if f.DefValue != "" && f.DefValue != "false" {
 			text += " (" + f.DefValue + ")"
 		}
-		_, _ = fmt.Fprintf(w, "  %s\n        %s\n", name, text)
-	})
+		_, _ = fmt.Fprintf(w, "  %s\n        %s\n", strings.TrimSpace("--"+name+" "+value), text)
+	}
 }
+
+func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }

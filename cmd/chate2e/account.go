@@ -8,12 +8,13 @@ import (
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/localapi"
+	"github.com/chate2e/chate2e/internal/relay"
 )
 
 type registerCmd struct {
 	Name        string `arg:"" help:"Username: 3 to 24 letters a-z, digits and _."`
 	DisplayName string `placeholder:"NAME" help:"Name that contacts see (the username)."`
-	Invite      string `placeholder:"INVITE" help:"Invitation, if the relay wants one."`
+	Invite      string `placeholder:"INVITE" help:"Invitation or its link, if the relay wants one."`
 }
 
 func (c *registerCmd) Run(ctx context.Context, e *env) error {
@@ -39,6 +40,11 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 		return err
 	}
 	defer clear(password)
+	server, err := relay.ParseServer(account.Server)
+	if err != nil {
+		return usageError("that is not the URL of a relay, such as https://chat.example.org")
+	}
+	account.Invite = inviteToken(account.Invite)
 	if err = os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the profile's folder: %w", err)
 	}
@@ -47,6 +53,12 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 	})
 	if err != nil {
 		_ = os.Remove(dir) // if nothing is in it
+		if errors.Is(err, &client.Error{Code: client.CodeUnreachable}) {
+			return &client.Error{
+				Code: client.CodeUnreachable, Err: err,
+				Message: "the relay at " + server.Origin.URL() + " does not answer; start one with chate2e-server, or name another with --server URL",
+			}
+		}
 		return err
 	}
 	s := e.host(ctx, engine)
@@ -55,6 +67,14 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 		return err
 	}
 	return e.printSelf(self)
+}
+
+// inviteToken returns the invitation in a text that is one, or the link of one.
+func inviteToken(text string) string {
+	if link, err := relay.ParseServer(text); err == nil && link.Invite != "" {
+		return link.Invite
+	}
+	return text
 }
 
 var progressText = map[client.ProgressStep]string{
@@ -81,7 +101,7 @@ func (e *env) printSelf(self client.Self) error {
 type loginCmd struct {
 	Name        string `arg:"" help:"Username."`
 	DisplayName string `placeholder:"NAME" help:"Name that contacts see, of a new account."`
-	Invite      string `placeholder:"INVITE" help:"Invitation, if the relay wants one for a new account."`
+	Invite      string `placeholder:"INVITE" help:"Invitation or its link, if the relay wants one for a new account."`
 }
 
 func (c *loginCmd) Run(ctx context.Context, e *env) error {
@@ -188,6 +208,7 @@ func (*deleteCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Remove(dir) // if nothing is in it
 	return e.result(map[string]bool{"deleted": true}, "The account is deleted.\n")
 }
 

@@ -38,6 +38,7 @@ func TestStory(t *testing.T) {
 	equal(t, "state", contact["state"], "requested")
 	equal(t, "user_id", contact["user_id"], his["user_id"])
 	alice.one("send", "bob", "before you accept")
+	equal(t, "the name that the relay gave", alice.one("status", "bob")["verified"], false)
 	alice.fails(exitError, "self", "contacts", "add", "alice")
 	alice.fails(exitError, "not_found", "contacts", "add", "nobody_at_all")
 
@@ -146,6 +147,9 @@ func TestStory(t *testing.T) {
 	bob.with(next.password).fails(exitWrongPassword, "wrong_password", "account", "delete")
 	bob.one("account", "delete")
 	bob.fails(exitError, "no_profile", "whoami")
+	if entries, _ := os.ReadDir(filepath.Join(home, "profiles")); len(entries) != 1 {
+		t.Errorf("profiles: %v, want that of alice alone", entries)
+	}
 	next.one("contacts", "remove", "bob")
 	next.fails(exitError, "not_found", "contacts", "add", "bob")
 }
@@ -303,4 +307,95 @@ func TestDemo(t *testing.T) {
 		equal(t, "texts found at the relay", sum["plaintext_found"], 0)
 		equal(t, "messages", sum["messages"], 5)
 	})
+}
+
+// Programs rely on these names; there may be more.
+func TestFields(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	befriend(alice, bob)
+	alice.one("send", "bob", "something to find")
+	const (
+		account = "user_id username display_name server device address link"
+		contact = "user_id username display_name state verified key_changed presence last_seen"
+		item    = "id chat from from_name seq kind text sent_at received_at gap_before request"
+		safety  = "number verified key_changed"
+	)
+	for _, c := range []struct {
+		user   *user
+		fields string
+		args   []string
+	}{
+		{bob, account, []string{"whoami"}},
+		{bob, account, []string{"login", "bob"}},
+		{bob, contact, []string{"contacts", "list"}},
+		{bob, contact, []string{"contacts", "add", "alice"}},
+		{bob, contact, []string{"contacts", "accept", "alice"}},
+		{alice, "id to state sent_at", []string{"send", "bob", "again"}},
+		{bob, item, []string{"recv"}},
+		{bob, item + " direction state", []string{"log", "alice"}},
+		{bob, item + " direction state snippet", []string{"search", "find"}},
+		{bob, safety, []string{"safety", "alice"}},
+		{bob, safety, []string{"accept-key", "alice"}},
+		{bob, "connected outbox prekeys_left", []string{"status"}},
+		{bob, "verified key_changed pq held missing epoch ratchet_steps", []string{"status", "alice"}},
+		{bob, "auto-accept presence language", []string{"settings"}},
+		{bob, "version", []string{"version"}},
+		{bob, "locked", []string{"lock"}},
+		{bob, contact, []string{"contacts", "block", "alice"}},
+		{bob, contact, []string{"contacts", "remove", "alice"}},
+	} {
+		all := c.user.list(c.args...)
+		if len(all) == 0 {
+			t.Errorf("%q printed nothing", c.args)
+		}
+		for _, o := range all {
+			for field := range strings.FieldsSeq(c.fields) {
+				if _, is := o[field]; !is {
+					t.Errorf("%q: no %q in %v", c.args, field, o)
+				}
+			}
+		}
+	}
+}
+
+// What people read: a result, and a hint where there is none.
+func TestText(t *testing.T) {
+	t.Parallel()
+	server, alice, bob := pair(t)
+	for _, c := range []struct {
+		user      *user
+		code      int
+		out, errs string // that is printed somewhere
+		args      []string
+	}{
+		{bob, exitOK, "", "No contacts yet. Add one with: chate2e --profile bob contacts add WHO", []string{"contacts", "list"}},
+		{bob, exitOK, "", "Nothing new.", []string{"recv", "--wait", "0s"}},
+		{bob, exitOK, "", "Nothing found.", []string{"search", "x"}},
+		{alice, exitOK, "bob  bob  ", "", []string{"contacts", "add", "bob"}},
+		{bob, exitOK, "asks to be a contact: chate2e --profile bob contacts accept ", "", []string{"recv"}},
+		{alice, exitOK, "  I asked to be a contact\n", "", []string{"log", "bob"}},
+		{bob, exitOK, "  Alice asked to be a contact\n", "", []string{"log", "alice"}},
+		{bob, exitOK, "  accepted", "", []string{"contacts", "accept", "alice"}},
+		{bob, exitOK, "then: chate2e --profile bob verify WHO NUMBER", "", []string{"safety", "alice"}},
+		{bob, exitOK, "Alice and the conversation are removed.", "", []string{"contacts", "remove", "alice"}},
+		{bob, exitUsage, "", "--lang can be en or zh", []string{"demo", "--lang", "fr"}},
+		{newUser(t, bob.home, "new", server.url(), ""), exitError, "", "make one with: chate2e --profile new register NAME", []string{"whoami"}},
+		{newUser(t, bob.home, "default", server.url(), ""), exitError, "", "make one with: chate2e register NAME", []string{"whoami"}},
+		{newUser(t, bob.home, "new", "http://127.0.0.1:1", "p"), exitError, "", "the relay at http://127.0.0.1:1 does not answer", []string{"register", "new"}},
+		{newUser(t, bob.home, "new", "nowhere", "p"), exitUsage, "", "that is not the URL of a relay", []string{"register", "new"}},
+	} {
+		r := c.user.run("", c.args...)
+		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.Contains(r.errs, c.errs) {
+			t.Errorf("%s %q: exit %d\n%s%s\nwant exit %d with %q and %q", c.user.profile, c.args, r.code, r.out, r.errs, c.code, c.out, c.errs)
+		}
+	}
+	server.stop()
+	if r := alice.run("", "send", "bob", "hi", "--wait", "10ms"); r.out != "queued: there is no connection to the relay; the next command tries again\n" {
+		t.Errorf("send without a relay: %q", r.out)
+	}
+	alice.daemon()
+	if r := alice.run("", "send", "bob", "hi", "--wait", "10ms"); r.out != "queued: there is no connection to the relay; the daemon goes on trying\n" {
+		t.Errorf("send through a daemon without a relay: %q", r.out)
+	}
 }

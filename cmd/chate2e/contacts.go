@@ -37,7 +37,7 @@ func (*contactsListCmd) Run(ctx context.Context, e *env) error {
 			return nil
 		}
 		if len(contacts) == 0 {
-			e.note("No contacts yet. Add one with: chate2e contacts add WHO")
+			e.note("No contacts yet. Add one with: %s contacts add WHO", e.program())
 			return nil
 		}
 		var rows [][]string
@@ -49,10 +49,7 @@ func (*contactsListCmd) Run(ctx context.Context, e *env) error {
 }
 
 func contactRow(c client.Contact) []string {
-	var notes []string
-	if c.State != client.ContactAccepted {
-		notes = append(notes, string(c.State))
-	}
+	notes := []string{string(c.State)}
 	if c.Verified {
 		notes = append(notes, "verified")
 	}
@@ -119,7 +116,13 @@ func (c *contactsBlockCmd) Run(ctx context.Context, e *env) error {
 type contactsRemoveCmd struct{ who }
 
 func (c *contactsRemoveCmd) Run(ctx context.Context, e *env) error {
-	return e.change(ctx, func(s *session) (client.Contact, error) { return s.RemoveContact(ctx, c.Who) })
+	return e.with(ctx, func(s *session) error {
+		removed, err := s.RemoveContact(ctx, c.Who)
+		if err != nil {
+			return err
+		}
+		return e.result(contactObject(removed), clean(contactName(removed))+" and the conversation are removed.\n")
+	})
 }
 
 type safetyCmd struct{ who }
@@ -151,20 +154,20 @@ func (e *env) safety(ctx context.Context, verb func(*session) (client.Safety, er
 		if err != nil {
 			return err
 		}
-		return e.result(safety, safetyText(safety))
+		return e.result(safety, safetyText(safety, e.program()))
 	})
 }
 
 // safetyText writes the number as the other side sees it too, and what it is worth.
-func safetyText(s client.Safety) string {
+func safetyText(s client.Safety, program string) string {
 	number := digits(s.Number, 4) + "\n"
 	switch {
 	case s.KeyChanged:
-		return number + "The username names another account now. Look closely before: chate2e accept-key WHO\n"
+		return number + "The username names another account now. Look closely before: " + program + " accept-key WHO\n"
 	case s.Verified:
 		return number + "Verified.\n"
 	default:
-		return number + "Not verified. Compare with the number on the other side, then: chate2e verify WHO NUMBER\n"
+		return number + "Not verified. Compare with the number on the other side, then: " + program + " verify WHO NUMBER\n"
 	}
 }
 

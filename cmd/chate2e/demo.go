@@ -20,10 +20,13 @@ import (
 type demoCmd struct {
 	Text     bool   `help:"Play it in the terminal."`
 	NoWindow bool   `help:"Print the addresses of both windows, and open none."`
-	Lang     string `enum:",en,zh" default:"" placeholder:"en|zh" help:"Language (that of the locale)."`
+	Lang     string `placeholder:"en|zh" help:"Language (that of the locale)."`
 }
 
 func (c *demoCmd) Run(ctx context.Context, e *env) error {
+	if c.Lang != "" && scripts[c.Lang] == nil {
+		return usageError("--lang can be en or zh")
+	}
 	out := e.out
 	if e.json { // the result is the sum; the story is for people
 		out = e.errs
@@ -321,7 +324,7 @@ func (d *demo) details(a *actor, e client.ProtocolEvent) {
 	for _, s := range e.Steps {
 		text := d.detailText(s, e)
 		if s.Label != "" {
-			text += " · KDF “" + s.Label + "”"
+			text += " · KDF “" + strings.ReplaceAll(s.Label, " ", "\u00a0") + "”" // stays on one line
 		}
 		d.detail(a.colour, text)
 	}

@@ -111,22 +111,26 @@ func (s *stage) bytes(body []byte) {
 }
 
 // wrap breaks text into lines of at most width columns: between words, and
-// between any two Chinese characters.
+// between any two Chinese characters. A no-break space becomes a plain one.
 func wrap(text string, width int) []string {
 	var lines []string
 	var line strings.Builder
 	used := 0
+	end := func() {
+		lines = append(lines, strings.ReplaceAll(strings.TrimRight(line.String(), " "), "\u00a0", " "))
+		line.Reset()
+	}
 	for _, piece := range pieces(text) {
 		w := columns(piece)
 		if used > 0 && used+columns(strings.TrimRight(piece, " ")) > width {
-			lines = append(lines, strings.TrimRight(line.String(), " "))
-			line.Reset()
+			end()
 			used = 0
 		}
 		line.WriteString(piece)
 		used += w
 	}
-	return append(lines, strings.TrimRight(line.String(), " "))
+	end()
+	return lines
 }
 
 // pieces divides text where a line may end. Punctuation stays with what is before

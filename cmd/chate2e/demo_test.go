@@ -89,6 +89,7 @@ func TestWrap(t *testing.T) {
 		{"你好，世界。", 6, []string{"你好，", "世界。"}},
 		{"“你好”吗", 6, []string{"“你好”", "吗"}},
 		{"", 5, []string{""}},
+		{"one two\u00a0three", 9, []string{"one", "two three"}},
 	} {
 		if got := wrap(c.in, c.width); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("wrap(%q, %d) = %q, want %q", c.in, c.width, got, c.want)

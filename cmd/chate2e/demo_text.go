@@ -186,7 +186,7 @@ var english = script{
 	chunks:     "The post-quantum ratchet is in epoch %d: %d chunks sent, %d of %d received.",
 	relayTotal: "The relay carried %d envelopes with %d bytes.",
 	searched:   "Every byte that it stored was searched for the five texts: found %d times.",
-	bye:        "Now do it yourself: chate2e-server, then chate2e --profile alice register alice",
+	bye:        "Now do it yourself: start chate2e-server; then, beside it, chate2e --profile alice register alice",
 
 	texts: [5]string{
 		"Hello Bob! Only you can read this.",
@@ -304,7 +304,7 @@ var chinese = script{
 	chunks:     "后量子棘轮处于第 %d 周期：已发送 %d 块，已收到 %d/%d 块。",
 	relayTotal: "中继服务器转交了 %d 个信封，共 %d 字节。",
 	searched:   "在它存储的每个字节里搜索这五句话：找到 %d 处。",
-	bye:        "现在自己试试：先运行 chate2e-server，再运行 chate2e --profile alice register alice",
+	bye:        "现在自己试试：先启动 chate2e-server，再在另一个终端里运行 chate2e --profile alice register alice",
 
 	texts: [5]string{
 		"你好 Bob！只有你能读到这句话。",

@@ -70,7 +70,7 @@ type commands struct {
 type globals struct {
 	Profile      string `default:"default" placeholder:"NAME" help:"Which profile: one account on this computer (${default})."`
 	Home         string `placeholder:"DIR" help:"Folder of the profiles (the system's folder for configuration)."`
-	Server       string `default:"http://127.0.0.1:5000" placeholder:"URL" help:"Relay of a new account (${default})."`
+	Server       string `default:"http://127.0.0.1:5000" placeholder:"URL" help:"Relay of a new account, or the link of an invitation (${default})."`
 	PasswordFile string `placeholder:"FILE" help:"File with the password; - is standard input (asks at the terminal)."`
 	JSON         bool   `name:"json" help:"Print JSON, one object on a line."`
 	Verbose      bool   `help:"Say on standard error what happens."`

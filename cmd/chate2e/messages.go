@@ -50,13 +50,26 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 		}
 		line, reason := string(sending.State), reasonText(sending.Reason)
 		if reason == "" && sending.State == client.StateQueued {
-			reason = "it leaves as soon as it can"
+			reason = s.whyQueued(ctx)
 		}
 		if reason != "" {
 			line += ": " + reason
 		}
 		return e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n")
 	})
+}
+
+// whyQueued says what becomes of a message that has not left in time.
+func (s *session) whyQueued(ctx context.Context) string {
+	status, err := s.Status(ctx)
+	switch {
+	case err == nil && status.Connected:
+		return "it leaves as soon as it can"
+	case s.ours:
+		return "there is no connection to the relay; the next command tries again"
+	default:
+		return "there is no connection to the relay; the daemon goes on trying"
+	}
 }
 
 type recvCmd struct {
@@ -74,6 +87,7 @@ func (c *recvCmd) Run(ctx context.Context, e *env) error {
 			listening, stop = context.WithTimeout(ctx, c.Wait)
 		}
 		defer stop()
+		taken := 0
 		take := func() error {
 			for {
 				items, err := s.TakeArrivals(context.WithoutCancel(ctx), takeAtOnce)
@@ -81,10 +95,11 @@ func (c *recvCmd) Run(ctx context.Context, e *env) error {
 					return err
 				}
 				for _, i := range items {
-					if err := e.result(itemObject(i), itemText(i, i.Text)); err != nil {
+					if err := e.result(itemObject(i), itemText(i, i.Text, e.program())); err != nil {
 						return err
 					}
 				}
+				taken += len(items)
 				if len(items) < takeAtOnce || ctx.Err() != nil {
 					return nil
 				}
@@ -94,10 +109,15 @@ func (c *recvCmd) Run(ctx context.Context, e *env) error {
 		if c.Follow && ctx.Err() != nil {
 			return nil // following ends so
 		}
-		if err == nil && ctx.Err() != nil {
+		switch {
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
 			return errInterrupted
+		case taken == 0 && !e.json:
+			e.note("Nothing new.")
 		}
-		return err
+		return nil
 	})
 }
 
@@ -156,11 +176,14 @@ func (s *session) whenever(ctx context.Context, do func() error, matters func(lo
 	}
 }
 
-// itemText is an item for people.
-func itemText(i localapi.Item, text string) string {
+// itemText is an item for people, new if program is how to answer it.
+func itemText(i localapi.Item, text, program string) string {
 	name := clean(i.FromName)
 	if i.Direction == client.DirectionOut {
-		name = "me"
+		name = "I"
+		if i.Kind == client.KindText {
+			name = "me"
+		}
 	}
 	head := local(i.SentAt) + "  "
 	indent := columns(head)
@@ -175,11 +198,10 @@ func itemText(i localapi.Item, text string) string {
 			line += "  [" + clean(string(i.State)) + "]"
 		}
 	case client.KindRequest:
-		switch i.Direction {
-		case client.DirectionOut:
+		if i.Direction == client.DirectionOut || program == "" {
 			line += " asked to be a contact"
-		default:
-			line += " asks to be a contact: chate2e contacts accept " + clean(i.From)
+		} else {
+			line += " asks to be a contact: " + program + " contacts accept " + clean(i.From)
 		}
 	case client.KindAccepted:
 		line += " accepted the request"
@@ -226,9 +248,12 @@ func (c *logCmd) Run(ctx context.Context, e *env) error {
 			before = items[0].ID
 			left -= min(left, page)
 		}
+		if len(pages) == 0 && !e.json {
+			e.note("No messages yet.")
+		}
 		for _, items := range slices.Backward(pages) {
 			for _, i := range items {
-				if err := e.result(logObject(i), itemText(i, i.Text)); err != nil {
+				if err := e.result(logObject(i), itemText(i, i.Text, "")); err != nil {
 					return err
 				}
 			}
@@ -251,8 +276,11 @@ func (c *searchCmd) Run(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
+		if len(items) == 0 && !e.json {
+			e.note("Nothing found.")
+		}
 		for _, i := range items {
-			if err := e.result(foundJSON{logObject(i), i.Snippet}, itemText(i, i.Snippet)); err != nil {
+			if err := e.result(foundJSON{logObject(i), i.Snippet}, itemText(i, i.Snippet, "")); err != nil {
 				return err
 			}
 		}

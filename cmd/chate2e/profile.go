@@ -42,6 +42,14 @@ func (g globals) profileDir() (string, error) {
 	return filepath.Join(home, "profiles", g.Profile), nil
 }
 
+// program is how commands of this profile begin, in advice for people.
+func (g globals) program() string {
+	if g.Profile == "default" {
+		return "chate2e"
+	}
+	return "chate2e --profile " + g.Profile
+}
+
 // checkProfileName lets through what is one folder's name on every system and
 // looks like nothing else.
 func checkProfileName(name string) error {
@@ -128,7 +136,7 @@ func (e *env) existing() (string, error) {
 	if !client.Exists(dir) {
 		return "", &client.Error{
 			Code:    client.CodeNoProfile,
-			Message: fmt.Sprintf("there is no profile %q; make one with: chate2e register NAME", e.Profile),
+			Message: fmt.Sprintf("there is no profile %q; make one with: %s register NAME", e.Profile, e.program()),
 		}
 	}
 	return dir, nil

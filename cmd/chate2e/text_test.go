@@ -178,3 +178,12 @@ func TestPasswordFrom(t *testing.T) {
 		}
 	}
 }
+
+func TestInviteToken(t *testing.T) {
+	const token = "o9yakFII5jY2nTGpsxDA"
+	for _, text := range []string{token, "https://chat.example.org/add#invite=" + token} {
+		if got := inviteToken(text); got != token {
+			t.Errorf("%q: got %q", text, got)
+		}
+	}
+}

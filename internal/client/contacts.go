@@ -66,7 +66,7 @@ type person struct {
 	id    account.UserID // if hasID
 	hasID bool
 	relay string // URL, from a link
-	name  string // else
+	name  string // else; of whoever, a username that the relay knows
 }
 
 // parseWho reads a user ID, a link, an address or a name.
@@ -146,6 +146,7 @@ func (c *Client) whoever(ctx context.Context, who string) (p person, err error) 
 	switch {
 	case err == nil:
 		p.id, err = parseUserID(known.User)
+		p.name = ""
 		return p, err
 	case !errors.Is(err, &Error{Code: CodeNotFound}):
 		return p, err
@@ -214,6 +215,10 @@ func (c *Client) befriend(tx *vault.Tx, ch *change, p person) (vault.Contact, er
 		return vault.Contact{}, fail(CodeBlocked, nil, "that contact is blocked")
 	case contact.State == vault.Incoming:
 		return c.accept(tx, ch, contact)
+	case contact.Username == "" && p.name != "": // known by ID so far, and now by name
+		contact.Username = p.name
+		ch.contact(contact.User)
+		return tx.PutContact(contact)
 	default:
 		return contact, nil
 	}

@@ -70,11 +70,15 @@ func (c *Client) fetchKey(ctx context.Context, id string) error {
 	}
 }
 
-// number computes the safety number shared with a contact.
+// number computes the safety number shared with a contact. Each party's identifier
+// is its user ID with the other one's behind it: a user ID follows from its account
+// key, so that both halves of the number change when either key does, and whoever
+// compares a few groups only compares both keys.
 func (c *Client) number(contact vault.Contact) (*safety.Number, error) {
+	us, them := c.me.id(), contact.User
 	number, err := safety.New(
-		safety.Party{ID: []byte(c.me.id()), Key: c.me.accountKey[:]},
-		safety.Party{ID: []byte(contact.User), Key: contact.AccountKey},
+		safety.Party{ID: []byte(us + them), Key: c.me.accountKey[:]},
+		safety.Party{ID: []byte(them + us), Key: contact.AccountKey},
 		safety.Config{})
 	if err != nil {
 		return nil, fail(CodeInternal, err, "the safety number could not be computed")

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -384,6 +386,55 @@ func TestAHostileSocket(t *testing.T) {
 	}
 }
 
+// What counts against a relay that sends without end is what waits for Next, and
+// not what it has sent in all: a large mailbox comes to its end though it is never
+// quite empty on the way.
+func TestALargeMailbox(t *testing.T) {
+	const count = 600 // of 64 KiB each
+	c := socket(t, func(ctx context.Context, ws *websocket.Conn) {
+		body := make([]byte, relay.MaxBody)
+		seq := uint64(0)
+		push := func() {
+			seq++
+			write(ctx, ws, relay.AppendPush(nil, relay.Push{Envelopes: []relay.Incoming{{
+				Handle: relay.Handle{Seq: seq}, From: us, ReceivedAt: 1, Body: body,
+			}}}))
+		}
+		write(ctx, ws, relay.AppendReady(nil, us))
+		push()
+		for {
+			_, frame, err := ws.Read(ctx)
+			if err != nil {
+				return
+			}
+			var s relay.Send
+			if err := relay.ParseSend(frame[1:], &s); err != nil {
+				return
+			}
+			push()
+			write(ctx, ws, relay.AppendSent(nil, []uint64{s.Ref}))
+		}
+	})
+	conn, err := c.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for i := range uint64(count) {
+		// When this is answered, the envelope after the next one has arrived as well.
+		if err := conn.Send(t.Context(), us.User, []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: []byte("go on")}}); err != nil {
+			t.Fatalf("after %d of %d envelopes: %v", i, count, err)
+		}
+		e, err := conn.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := e.(relayclient.Envelope); !ok || e.Seq != i+1 {
+			t.Fatalf("event %d is %T", i, e)
+		}
+	}
+}
+
 // Answers find their sends; one that nobody waits for, and one given twice, do no
 // harm; a send whose answer never comes ends with its context.
 func TestAnswersToSends(t *testing.T) {
@@ -451,6 +502,84 @@ func TestAnswersToSends(t *testing.T) {
 	if err := send(t.Context(), "yes"); err == nil {
 		t.Error("a send after Close succeeded")
 	}
+}
+
+// pipes is a network inside a bubble.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, open := <-p; open {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p <- theirs
+	return ours, nil
+}
+
+// A relay that has lost a send, and answers everything else, loses the connection:
+// the next one begins afresh.
+func TestSendThatIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHostile()
+		h.HandleFunc("GET /v1/ws", func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer func() { _ = ws.CloseNow() }()
+			for ctx, greeted := r.Context(), false; ; greeted = true {
+				_, frame, err := ws.Read(ctx)
+				switch {
+				case err != nil:
+					return
+				case !greeted:
+					write(ctx, ws, relay.AppendReady(nil, us))
+				case relay.FrameType(frame[0]) == relay.FramePing:
+					write(ctx, ws, relay.AppendPing(nil, relay.FramePong, 1))
+				}
+			}
+		})
+		network := make(pipes)
+		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(network) }()
+		c, err := relayclient.New(relayclient.Config{
+			Server: "http://relay.test:80", Address: us, Identity: signer{}, DialContext: network.dial,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := c.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		select {
+		case <-conn.Done():
+			t.Fatal("the connection ended by itself")
+		default:
+		}
+		began := time.Now()
+		err = conn.Send(t.Context(), us.User, []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: []byte("x")}})
+		if took := time.Since(began); err == nil || took != time.Minute {
+			t.Errorf("after %v: %v", took, err)
+		}
+		<-conn.Done()
+		_ = conn.Close()
+		c.Close()
+		close(network)
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the relay: %v", err)
+		}
+		_ = s.Close()
+	})
 }
 
 func TestReady(t *testing.T) {
