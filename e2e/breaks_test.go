@@ -25,10 +25,11 @@ var (
 
 // TestBreaks shows that the checks can fail: each patch in testdata/breaks makes
 // one mistake, and the schedules must find it and say what the patch's "Red:" line
-// says.
+// says. That takes minutes: unless it is asked for, the patches must only apply, so
+// that a change that one of them stands on is made in both places.
 func TestBreaks(t *testing.T) {
-	if os.Getenv(breaksVariable) == "" {
-		t.Skipf("builds and runs the program once for each break; set %s", breaksVariable)
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("no git to apply the patches with")
 	}
 	patches, err := filepath.Glob(filepath.Join("testdata", "breaks", "*.patch"))
 	if err != nil || len(patches) == 0 {
@@ -79,6 +80,9 @@ func runBroken(t *testing.T, patch string) {
 	apply.Dir = dir
 	if out, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("the patch does not apply any more: %v\n%s", err, out)
+	}
+	if os.Getenv(breaksVariable) == "" {
+		return
 	}
 	b, err := json.Marshal(overlay)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
@@ -218,11 +219,8 @@ func (w *world) finishPair(p, other *person) {
 	if !slices.Equal(got, wanted) {
 		w.fault("P5: %s sees of %s: %q, and accepted was %q", p.name, other.name, brief(got), brief(wanted))
 	}
-	w.tape.mu.Lock()
-	recorded := w.tape.count[[2]string{p.name, other.name}]
-	w.tape.mu.Unlock()
-	if recorded != ciphertexts {
-		w.fault("P3: %s has %d things to say to %s, and %d ciphertexts were seen", p.name, ciphertexts, other.name, recorded)
+	if seen := w.tape.ciphertexts(p, other); seen != ciphertexts {
+		w.fault("P3: %s has %d things to say to %s, and %d ciphertexts were seen", p.name, ciphertexts, other.name, seen)
 	}
 	events, err := p.c.Protocol(ctx, other.id, historySize)
 	if err != nil {
@@ -241,7 +239,7 @@ func (w *world) finishPair(p, other *person) {
 
 // left looks at the files of the relay, which does not run any more.
 func (w *world) left() {
-	report, err := sqlite.Inspect(w.t.Context(), w.relay.database())
+	report, err := sqlite.Inspect(w.t.Context(), w.relay.database(), time.Now())
 	if err != nil || len(report.Problems) > 0 || report.Messages != 0 {
 		w.fault("P5: in the end the relay has %+v, %v", report, err)
 	}

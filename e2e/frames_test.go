@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/chate2e/chate2e/internal/relay"
@@ -83,7 +84,7 @@ func frameSize(b []byte) (size, head int, ok bool) {
 	case size == 126 && len(b) >= 4:
 		head, size = 4, int(binary.BigEndian.Uint16(b[2:]))
 	case size == 127 && len(b) >= 10:
-		head, size = 10, int(binary.BigEndian.Uint64(b[2:])) //nolint:gosec // our own
+		head, size = 10, int(binary.BigEndian.Uint64(b[2:]))
 	case size >= 126:
 		return 0, 0, false
 	}
@@ -113,7 +114,7 @@ func unmasked(b []byte) []byte {
 	case len(b) < 126:
 		head = append(head, byte(len(b)))
 	case len(b) < 1<<16:
-		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(len(b))) //nolint:gosec // checked
+		head = binary.BigEndian.AppendUint16(append(head, 126), uint16(len(b)))
 	default:
 		head = binary.BigEndian.AppendUint64(append(head, 127), uint64(len(b)))
 	}
@@ -178,7 +179,6 @@ func (f *frames) push(frame []byte) []byte {
 // tape is all that a recorder on the wire has seen.
 type tape struct {
 	mu       sync.Mutex
-	id       map[string]relay.UserID // of each person
 	name     map[relay.UserID]string
 	envelope map[envelopeName][32]byte
 	position map[position][32]byte
@@ -201,7 +201,7 @@ type position struct {
 
 func newTape() *tape {
 	return &tape{
-		id: map[string]relay.UserID{}, name: map[relay.UserID]string{},
+		name:     map[relay.UserID]string{},
 		envelope: map[envelopeName][32]byte{}, position: map[position][32]byte{},
 		count: map[[2]string]int{}, mailbox: map[string][]relay.Incoming{},
 	}
@@ -210,7 +210,7 @@ func newTape() *tape {
 func (t *tape) know(who string, id relay.UserID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.id[who], t.name[id] = id, who
+	t.name[id] = who
 }
 
 func (t *tape) fault(format string, args ...any) {
@@ -221,6 +221,13 @@ func (t *tape) fault(format string, args ...any) {
 
 func (t *tape) faultLocked(format string, args ...any) {
 	t.faults = append(t.faults, fmt.Sprintf(format, args...))
+}
+
+// ciphertexts returns how many different ones were seen from one person to another.
+func (t *tape) ciphertexts(from, to *person) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count[[2]string{from.name, to.name}]
 }
 
 // sent notes a frame of a person.
@@ -253,7 +260,7 @@ func (t *tape) pushed(who string, envelopes []relay.Incoming) []relay.Incoming {
 			t.note(t.name[in.From.User], who, in.Handle.ID, in.Body)
 		}
 	}
-	return old[:len(old):len(old)]
+	return slices.Clip(old)
 }
 
 // note holds a ciphertext against all others: an envelope ID stands for one

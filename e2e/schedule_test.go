@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,9 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	crand "crypto/rand"
-	"encoding/binary"
 
 	"github.com/chate2e/chate2e/internal/client"
 )
@@ -26,7 +25,7 @@ const (
 // fewer than the least number.
 const (
 	budget = 20 * time.Second
-	least  = 4
+	least  = 2
 )
 
 // TestSchedules lets people write to each other while everything goes wrong that

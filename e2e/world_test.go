@@ -62,7 +62,7 @@ func newWorld(t *testing.T, r *rand.Rand, people int) *world {
 		w.relay.stop()
 	})
 	for i, name := range []string{"alice", "bob", "carol", "dave"}[:people] {
-		w.people = append(w.people, w.register(name, byte(1+i)))
+		w.people = append(w.people, w.register(name, name, byte(1+i)))
 	}
 	return w
 }
@@ -235,15 +235,16 @@ func (p *person) config() client.Config {
 	return client.Config{DialContext: p.w.network.dialer(p.name, p.number, p.process), TestKDF: true}
 }
 
-// register makes an account. Its engine does not run yet.
-func (w *world) register(name string, number byte) *person {
+// register makes an account. Its engine does not run yet. The test calls the person
+// by a name of its own.
+func (w *world) register(name, username string, number byte) *person {
 	w.t.Helper()
 	dir := w.folder(name)
 	p := &person{
 		w: w, name: name, number: number, dir: dir, process: &process{dir: dir, died: w.died},
 		printed: map[string]bool{}, seen: map[string][]string{}, onShow: map[string]string{},
 	}
-	c, err := client.Create(w.t.Context(), p.dir, password, client.Registration{Server: origin, Username: name}, p.config(), nil)
+	c, err := client.Create(w.t.Context(), p.dir, password, client.Registration{Server: origin, Username: username}, p.config(), nil)
 	if err != nil {
 		w.t.Fatalf("registering %s: %v", name, err)
 	}

@@ -120,12 +120,8 @@ func testOps(t *testing.T, left, right *interop.Peer, kyber bool) {
 	t.Run("session", func(t *testing.T) { testSession(t, left, right, kyber) })
 	t.Run("prekeys", func(t *testing.T) { testPreKeys(t, left, right, kyber) })
 	t.Run("identity", func(t *testing.T) { testIdentity(t, left, right, kyber) })
-	if !lacks(t, "groupEncrypt", left, right) {
-		t.Run("group", func(t *testing.T) { testGroup(t, left, right) })
-	}
-	if !lacks(t, "sealedEncrypt", left, right) {
-		t.Run("sealed", func(t *testing.T) { testSealed(t, left, right, kyber) })
-	}
+	t.Run("group", func(t *testing.T) { testGroup(t, left, right) })
+	t.Run("sealed", func(t *testing.T) { testSealed(t, left, right, kyber) })
 }
 
 func testCurve(t *testing.T, left, right *interop.Peer) {

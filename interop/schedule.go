@@ -38,8 +38,8 @@ type Config struct {
 	Forgets bool
 
 	// Epochs is how many epochs of the post-quantum ratchet the schedule goes through at least. It goes on
-	// until they are completed; that it takes more than three times Messages is an error. It needs
-	// Forgets.
+	// until they are completed, on the slowest networks for thousands of messages; that it takes more than ten
+	// times Messages is an error. It needs Forgets.
 	Epochs int
 
 	// OneStarts says that the ends cannot both start: only one of them can hold the first secret.
@@ -232,7 +232,7 @@ func (r *run) play() error {
 	}
 	speaker, monologue := r.rng.IntN(2), 0
 	for len(r.sent) < r.cfg.Messages || r.completed() < r.cfg.Epochs {
-		if len(r.sent) > 3*r.cfg.Messages {
+		if len(r.sent) > 10*r.cfg.Messages {
 			return fmt.Errorf("after %d messages, only %d epochs are completed", len(r.sent), r.completed())
 		}
 		if r.chance(r.restart) {

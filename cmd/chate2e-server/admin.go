@@ -201,12 +201,14 @@ func backup(ctx context.Context, c *settings, args []string, stdout, _ io.Writer
 	if err := sqlite.Backup(ctx, c.database(), args[0]); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(stdout, "the copy is complete")
+	// A log that a killed relay has left belongs to the old database: beside the copy it
+	// would be taken for the copy's own.
+	_, err := fmt.Fprintf(stdout, "the copy is complete; to go back to it, stop the relay, put the copy in the place of\n%s and remove %[2]s-wal and %[2]s-shm there\n", c.database(), databaseName)
 	return err
 }
 
 // doctor prints a line for each thing it has looked at, and returns an error if
-// one of them is wrong.
+// one of them is wrong. It changes nothing.
 func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) error {
 	wrong := 0
 	say := func(ok bool, format string, args ...any) {
@@ -217,6 +219,9 @@ func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) e
 		}
 		_, _ = fmt.Fprintf(stdout, mark+format+"\n", args...)
 	}
+	// What is neither right nor wrong is told as well.
+	tell := func(format string, args ...any) { _, _ = fmt.Fprintf(stdout, "      "+format+"\n", args...) }
+
 	configErr := c.check()
 	if configErr == nil {
 		_, configErr = server.ParseRegistration(c.registration)
@@ -228,33 +233,31 @@ func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) e
 	if err == nil && runtime.GOOS != "windows" {
 		say(info.Mode().Perm()&0o077 == 0, "only its owner may look into it (mode %04o)", info.Mode().Perm())
 	}
-	report, err := sqlite.Inspect(ctx, c.database())
+	report, err := sqlite.Inspect(ctx, c.database(), time.Now())
 	say(err == nil, "database: %s", orError(fmt.Sprintf("schema %d, %d accounts, %d envelopes waiting, %d KiB", report.Version, report.Accounts, report.Messages, report.Bytes>>10), err))
 	if err == nil {
 		say(len(report.Problems) == 0, "its structure: %s", orText("sound", strings.Join(report.Problems, "; ")))
-		invites, err := openInvites(ctx, c)
-		say(err == nil, "invitations: %s", orError(strconv.Itoa(invites)+" can be used", err))
+		room := "enough"
+		if report.Full {
+			room = "none: the relay takes no new messages until there is"
+		}
+		say(!report.Full, "room on the disk: %s", room)
+		tell("%d invitations can be used", report.Invites)
 	}
 	if c.domain != "" {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, c.domain)
 		say(err == nil, "the name %s: %s", c.domain, orError(strings.Join(addresses, ", "), err))
+		tell("at https://%s a relay %s", c.domain, running(ctx, "https://"+c.domain))
 	} else {
-		// Whether it runs is told, and neither right nor wrong.
-		_, _ = fmt.Fprintf(stdout, "      a relay %s at %s\n", running(ctx, c.address()), c.address())
+		tell("at http://%s a relay %s", c.address(), running(ctx, "http://"+c.address()))
+	}
+	for _, url := range c.publicURLs {
+		tell("at %s a relay %s", url, running(ctx, strings.TrimSuffix(url, "/")))
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d of these are wrong", wrong)
 	}
 	return nil
-}
-
-func openInvites(ctx context.Context, c *settings) (n int, err error) {
-	err = withStore(c, func(store *sqlite.DB) error {
-		invites, err := store.Invites(ctx, time.Now())
-		n = len(invites)
-		return err
-	})
-	return n, err
 }
 
 func orError(text string, err error) string {
@@ -271,17 +274,17 @@ func orText(text, other string) string {
 	return text
 }
 
-// running says whether something answers like a relay.
-func running(ctx context.Context, address string) string {
+// running says whether something answers like a relay, and if not, why.
+func running(ctx context.Context, url string) string {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
-		return "does not answer"
+		return "cannot be asked"
 	}
 	res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 	if err != nil {
-		return "does not answer"
+		return fmt.Sprintf("does not answer (%v)", err)
 	}
 	_ = res.Body.Close()
 	if res.StatusCode != http.StatusOK {

@@ -48,7 +48,7 @@ var naming = []string{"listen", "domain", "public-url", "insecure"}
 var commands = []command{
 	{
 		name: "serve", summary: "run the relay (what happens without a command)", run: serve,
-		flags: append(slices.Clone(naming), "trusted-proxy", "registration", "metrics-listen",
+		flags: append(slices.Clone(naming), "acme-directory", "trusted-proxy", "registration", "metrics-listen",
 			"max-message-bytes", "mailbox-messages", "mailbox-bytes", "retention-days", "connections-per-address",
 			"bundles-per-hour", "one-time-prekeys-per-hour", "lookups-per-hour", "registrations-per-hour", "logins-per-hour"),
 	},

@@ -52,7 +52,7 @@ type process struct {
 }
 
 // serveProcess starts a relay and waits until it listens.
-func serveProcess(t *testing.T, wrap []string, args ...string) *process {
+func serveProcess(t testing.TB, wrap []string, args ...string) *process {
 	t.Helper()
 	cmd := subprocess(t.Context(), args...)
 	if wrap != nil {
@@ -97,7 +97,7 @@ func serveProcess(t *testing.T, wrap []string, args ...string) *process {
 	return p
 }
 
-func (p *process) kill(t *testing.T) {
+func (p *process) kill(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func (p *process) kill(t *testing.T) {
 }
 
 // terminate sends SIGTERM and returns the exit code.
-func (p *process) terminate(t *testing.T) int {
+func (p *process) terminate(t testing.TB) int {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("no SIGTERM there")
@@ -119,7 +119,7 @@ func (p *process) terminate(t *testing.T) int {
 }
 
 // freePort returns a port that nobody listens on at the moment.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -129,13 +129,14 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// person is a client with an account.
+// person is a client with keys, and perhaps an account.
 type person struct {
 	address  relay.Address
 	identity *curve.PrivateKey
+	list     []byte
 }
 
-func register(t *testing.T, origin relay.Origin, name relay.Username) *person {
+func newPerson(t testing.TB) *person {
 	t.Helper()
 	key, identity := account.GenerateKey(), curve.GenerateKey()
 	list, err := key.SignDeviceList(account.DeviceList{Version: 1, Time: time.Now(), Devices: []account.Device{
@@ -144,16 +145,25 @@ func register(t *testing.T, origin relay.Origin, name relay.Username) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &person{address: relay.Address{User: relay.UserID(key.Public().UserID()), Device: 1}, identity: identity}
-	if err := p.client(t, origin).Register(t.Context(), relayclient.Registration{DeviceList: list, Username: name, Prekeys: []relay.Prekey{
+	return &person{address: relay.Address{User: relay.UserID(key.Public().UserID()), Device: 1}, identity: identity, list: list}
+}
+
+func (p *person) registration(name relay.Username) relayclient.Registration {
+	return relayclient.Registration{DeviceList: p.list, Username: name, Prekeys: []relay.Prekey{
 		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("signed")}, {Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("last resort")},
-	}}); err != nil {
+	}}
+}
+
+func register(t testing.TB, origin relay.Origin, name relay.Username) *person {
+	t.Helper()
+	p := newPerson(t)
+	if err := p.client(t, origin).Register(t.Context(), p.registration(name)); err != nil {
 		t.Fatalf("registering: %v", err)
 	}
 	return p
 }
 
-func (p *person) client(t *testing.T, origin relay.Origin) *relayclient.Client {
+func (p *person) client(t testing.TB, origin relay.Origin) *relayclient.Client {
 	t.Helper()
 	c, err := relayclient.New(relayclient.Config{Server: origin, Address: p.address, Identity: p.identity})
 	if err != nil {
@@ -189,7 +199,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	r := testrand.New(t)
 	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
 	args := []string{"serve", "--data", data, "--listen", listen, "--one-time-prekeys-per-hour", "-1", "--bundles-per-hour", "-1"}
-	const senders, rounds = 4, 6
+	const senders, claimers, rounds = 4, 200, 6
 
 	relayProcess := serveProcess(t, nil, args...)
 	bob := register(t, relayProcess.origin, "bob")
@@ -249,19 +259,21 @@ func TestKilledAgainAndAgain(t *testing.T) {
 					mu.Unlock()
 				}
 			})
-			wg.Go(func() { // claims prekeys
-				for {
-					got, err := c.Bundles(ctx, bob.address.User)
-					if err != nil {
-						return
+			for range claimers / senders {
+				wg.Go(func() { // claims prekeys
+					for {
+						got, err := c.Bundles(ctx, bob.address.User)
+						if err != nil {
+							return
+						}
+						if k := got.Bundles[0].KEM; k.Kind == relay.PrekeyKEMOneTime {
+							mu.Lock()
+							handed[k.ID]++
+							mu.Unlock()
+						}
 					}
-					if k := got.Bundles[0].KEM; k.Kind == relay.PrekeyKEMOneTime {
-						mu.Lock()
-						handed[k.ID]++
-						mu.Unlock()
-					}
-				}
-			})
+				})
+			}
 		}
 		wg.Go(func() { // receives and acknowledges some
 			conn, err := bobs.Dial(ctx)
@@ -330,13 +342,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 // The disk fails in the middle: nothing is acknowledged from then on, the relay
 // ends with an error, and everything acknowledged before is there afterwards.
 func TestDiskFails(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("no strace")
-	}
-	if err := exec.CommandContext(t.Context(), strace, "-e", "trace=none", "/bin/true").Run(); err != nil { // a tool of the system
-		t.Skip("strace may not trace here")
-	}
+	strace := findStrace(t)
 	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
 	p := serveProcess(t, nil, "serve", "--data", data, "--listen", listen)
 	alice, bob := register(t, p.origin, ""), register(t, p.origin, "")
@@ -383,6 +389,46 @@ func TestDiskFails(t *testing.T) {
 	if len(acked) < 3 {
 		t.Errorf("only %d sends before the disk failed", len(acked))
 	}
+}
+
+// A disk without hard links, such as one with a FAT, takes backups all the same.
+func TestBackupWithoutLinks(t *testing.T) {
+	strace := findStrace(t)
+	data, listen := filepath.Join(t.TempDir(), "data"), freePort(t)
+	if code := serveProcess(t, nil, "serve", "--data", data, "--listen", listen).terminate(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	to := t.TempDir()
+	run := func(file string) (string, error) {
+		cmd := subprocess(t.Context(), "backup", filepath.Join(to, file), "--data", data)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=linkat", "-e", "inject=linkat:error=EPERM", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = strace
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run("copy.db"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := run("copy.db"); err == nil || !strings.Contains(out, "exist") {
+		t.Errorf("over a file: %v: %s", err, out)
+	}
+	entries, err := os.ReadDir(to)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "copy.db" {
+		t.Errorf("the folder has %v, %v", entries, err)
+	}
+}
+
+// findStrace returns the path of strace, which makes system calls of a program fail.
+func findStrace(t *testing.T) string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("no strace")
+	}
+	if err := exec.CommandContext(t.Context(), strace, "-e", "trace=none", "/bin/true").Run(); err != nil { // a tool of the system
+		t.Skip("strace may not trace here")
+	}
+	return strace
 }
 
 // SIGTERM under load: whatever was acknowledged is there afterwards, and the exit
@@ -537,13 +583,29 @@ func TestOperatorsCommands(t *testing.T) {
 
 	// Backup and doctor.
 	copied := filepath.Join(t.TempDir(), "copy.db")
-	must("backup", copied)
+	if out := must("backup", copied); !strings.Contains(out, "remove "+databaseName+"-wal") {
+		t.Errorf("backup does not say how to go back: %s", out)
+	}
 	if out, code := execute(t, "backup", copied, "--data", data); code != 1 || !strings.Contains(out, "exist") {
 		t.Errorf("backing up over a file: %d %s", code, out)
 	}
 	report := must("doctor")
 	if !strings.Contains(report, "a relay is running") || strings.Contains(report, "WRONG") {
 		t.Errorf("doctor:\n%s", report)
+	}
+	// It looks, and touches nothing: what another version of the program has made
+	// stays as it is.
+	if err := os.Remove(filepath.Join(data, databaseName+"-reserve")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755)")) {
+		t.Errorf("doctor on an open directory: %d %s", code, out)
+	}
+	if _, err := os.Stat(filepath.Join(data, databaseName+"-reserve")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("doctor has written: %v", err)
 	}
 	p.kill(t)
 	restored := t.TempDir()

@@ -13,7 +13,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -86,10 +88,10 @@ func serve(ctx context.Context, c *settings, _ []string, stdout, stderr io.Write
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if c.domain != "" {
-		listener = c.withTLS(listener)
-	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if c.domain != "" {
+		listener = c.withTLS(listener, log)
+	}
 	limits := c.limits
 	limits.MaxBody = c.maxMessageBytes
 	s, err := server.New(store, bus.NewLocal(), server.Config{
@@ -129,16 +131,27 @@ func serve(ctx context.Context, c *settings, _ []string, stdout, stderr io.Write
 
 // withTLS wraps a listener such that it speaks TLS with a certificate that is
 // fetched, and renewed, when it is needed.
-func (c *settings) withTLS(l net.Listener) net.Listener {
+func (c *settings) withTLS(l net.Listener, log *slog.Logger) net.Listener {
 	m := &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
 		HostPolicy: autocert.HostWhitelist(c.domain),
 		Cache:      autocert.DirCache(filepath.Join(c.data, "acme")),
+		Client:     &acme.Client{DirectoryURL: c.acmeDirectory},
 	}
+	var told atomic.Int64 // when an error was logged last, in milliseconds
 	return tls.NewListener(l, &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: m.GetCertificate,
-		NextProtos:     []string{"http/1.1", acme.ALPNProto}, // a WebSocket needs HTTP/1.1
+		MinVersion: tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := m.GetCertificate(hello)
+			// The operator wants to know, but not of names that strangers try, and not
+			// with each of many connections.
+			now, last := time.Now().UnixMilli(), told.Load()
+			if err != nil && strings.EqualFold(hello.ServerName, c.domain) && now-last > time.Minute.Milliseconds() && told.CompareAndSwap(last, now) {
+				log.Warn("no certificate", "error", err)
+			}
+			return cert, err
+		},
+		NextProtos: []string{"http/1.1", acme.ALPNProto}, // a WebSocket needs HTTP/1.1
 	})
 }
 

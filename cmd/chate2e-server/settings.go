@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
@@ -36,6 +38,7 @@ type settings struct {
 	visited map[string]bool // set by flags, environment or file
 
 	config, data, listen, domain, metricsListen string
+	acmeDirectory                               string
 	publicURLs, trustedProxies                  list
 	insecure                                    bool
 	registration                                string
@@ -71,6 +74,7 @@ func newSettings() *settings {
 	fs.StringVar(&c.data, "data", defaultData(), "keep everything in this `DIR`")
 	fs.StringVar(&c.listen, "listen", "", "listen on this `ADDRESS` ("+defaultListen+", or "+defaultListenDomain+" with --domain)")
 	fs.StringVar(&c.domain, "domain", "", "serve HTTPS under this `NAME`, with a certificate that is fetched by itself")
+	fs.StringVar(&c.acmeDirectory, "acme-directory", autocert.DefaultACMEDirectory, "fetch the certificate for --domain from the authority with this ACME directory `URL`")
 	fs.Var(&c.publicURLs, "public-url", "the `URL` that clients dial, if a proxy stands in front; may be repeated")
 	fs.BoolVar(&c.insecure, "insecure", false, "listen beyond this computer without TLS")
 	fs.StringVar(&c.registration, "registration", "invite", "who may make an account: `open|invite|closed`")
@@ -80,10 +84,10 @@ func newSettings() *settings {
 	fs.IntVar(&c.mailboxMessages, "mailbox-messages", mailbox.DefaultMailboxMessages, "most envelopes in a mailbox")
 	fs.Int64Var(&c.mailboxBytes, "mailbox-bytes", mailbox.DefaultMailboxBytes, "most bytes in a mailbox")
 	fs.IntVar(&c.retentionDays, "retention-days", int(mailbox.DefaultRetention/(24*time.Hour)), "how long an envelope waits to be fetched")
-	fs.IntVar(&c.limits.ConnectionsPerAddress, "connections-per-address", server.DefaultConnectionsPerAddress, "WebSockets of one address (IPv6: /64); -1 for no limit, as below")
-	fs.IntVar(&c.limits.BundlesPerHour, "bundles-per-hour", server.DefaultBundlesPerHour, "prekey bundles one device may fetch")
+	fs.IntVar(&c.limits.ConnectionsPerAddress, "connections-per-address", server.DefaultConnectionsPerAddress, "WebSockets of one address (IPv6: /64), and as many connections beside them; -1 for no limit, as below")
+	fs.IntVar(&c.limits.BundlesPerHour, "bundles-per-hour", server.DefaultBundlesPerHour, "prekey bundles one account may fetch")
 	fs.IntVar(&c.limits.OneTimePerHour, "one-time-prekeys-per-hour", server.DefaultOneTimePerHour, "bundles of one user that come with one-time prekeys")
-	fs.IntVar(&c.limits.LookupsPerHour, "lookups-per-hour", server.DefaultLookupsPerHour, "usernames one device may look up")
+	fs.IntVar(&c.limits.LookupsPerHour, "lookups-per-hour", server.DefaultLookupsPerHour, "usernames one account may look up")
 	fs.IntVar(&c.limits.RegistrationsPerHour, "registrations-per-hour", server.DefaultRegistrationsPerHour, "registrations of one address")
 	fs.IntVar(&c.limits.LoginsPerHour, "logins-per-hour", server.DefaultLoginsPerHour, "challenges and logins of one address")
 	fs.IntVar(&c.uses, "uses", 1, "how many may use the invitation")
@@ -214,6 +218,9 @@ func (c *settings) check() error {
 		if len(c.publicURLs) == 0 {
 			return fmt.Errorf("%w: --insecure needs --public-url, the URL that clients dial", errUsage)
 		}
+	}
+	if u, err := url.Parse(c.acmeDirectory); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return fmt.Errorf("%w: --acme-directory %q is no URL", errUsage, c.acmeDirectory)
 	}
 	for _, url := range c.publicURLs {
 		if _, err := relay.ParseOrigin(url); err != nil {

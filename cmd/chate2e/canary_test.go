@@ -116,6 +116,17 @@ func TestCanaries(t *testing.T) {
 	server.start()
 	bob.one("whoami", "--verbose") // and now in the relay's mailbox
 	alice.list("search", "Canary", "--verbose")
+	// A program that is killed leaves its write-ahead log behind.
+	daemon := bob.daemon()
+	bob.with("").one("send", display, toAlice, "--wait", "0s")
+	_ = daemon.cmd.Process.Kill()
+	daemon.wait(t)
+	for _, dir := range []string{filepath.Join(home, "profiles", "bob"), server.data} {
+		logs, err := filepath.Glob(filepath.Join(dir, "*-wal"))
+		if err != nil || len(logs) != 1 {
+			t.Errorf("write-ahead logs to scan: %q, %v", logs, err)
+		}
+	}
 
 	secrets := []string{password, toBob, toAlice, display, chinese}
 	logs := t.TempDir()

@@ -247,7 +247,6 @@ func TestUsage(t *testing.T) {
 	t.Parallel()
 	alice := newUser(t, t.TempDir(), "alice", "http://127.0.0.1:1", "p")
 	for _, args := range [][]string{
-		{},
 		{"bogus"},
 		{"send"},
 		{"whoami", "more"},

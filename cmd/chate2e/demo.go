@@ -14,11 +14,13 @@ import (
 	"golang.org/x/term"
 
 	"github.com/chate2e/chate2e/internal/client"
+	"github.com/chate2e/chate2e/internal/webui"
 )
 
 type demoCmd struct {
-	Text bool   `help:"Play it in the terminal."`
-	Lang string `placeholder:"en|zh" help:"Language (that of the locale)."`
+	Text     bool   `help:"Play it in the terminal."`
+	NoWindow bool   `help:"Print the addresses of both windows, and open none."`
+	Lang     string `placeholder:"en|zh" help:"Language (that of the locale)."`
 }
 
 func (c *demoCmd) Run(ctx context.Context, e *env) error {
@@ -30,6 +32,10 @@ func (c *demoCmd) Run(ctx context.Context, e *env) error {
 		out = e.errs
 	}
 	d := &demo{script: scripts[language(c.Lang)], stage: &stage{out: out, colour: hasColours(out)}}
+	if !c.Text && (c.NoWindow || webui.HasDisplay()) {
+		d.stage = &stage{out: io.Discard}
+		return d.windows(ctx, e, c.NoWindow)
+	}
 	sum, err := d.run(ctx)
 	if err != nil || !e.json {
 		return err
@@ -61,37 +67,46 @@ type demoSum struct {
 	Found     int `json:"plaintext_found"` // how often the relay's files contain a text
 }
 
+// run plays the story in the terminal.
 func (d *demo) run(ctx context.Context) (sum demoSum, err error) {
-	d.home, err = os.MkdirTemp("", "chate2e-demo-")
-	if err != nil {
-		return demoSum{}, fmt.Errorf("making a temporary folder: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(d.home)) }()
-
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	d.stage.failed = func(err error) { stop(err) }
-	d.relay, err = startRelay(ctx, filepath.Join(d.home, "relay"), func(err error) {
-		stop(&client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err})
-	})
+	ctx, end, err := d.begin(ctx)
 	if err != nil {
 		return demoSum{}, err
 	}
-	defer func() { err = errors.Join(err, d.relay.Close()) }()
+	defer func() { err = end(err) }()
+	return d.play(ctx)
+}
+
+// begin starts the relay, and returns a context that ends with it. The function that it returns
+// ends everything, and says why the demo ended, not what that led to.
+func (d *demo) begin(ctx context.Context) (running context.Context, end func(error) error, err error) {
+	d.home, err = os.MkdirTemp("", "chate2e-demo-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a temporary folder: %w", err)
+	}
+	running, stop := context.WithCancelCause(ctx)
+	d.stage.failed = func(err error) { stop(err) }
+	d.relay, err = startRelay(running, filepath.Join(d.home, "relay"), func(err error) {
+		stop(&client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err})
+	})
+	if err != nil {
+		stop(nil)
+		return nil, nil, errors.Join(err, os.RemoveAll(d.home))
+	}
 	d.alice = &actor{demo: d, name: "Alice", username: "alice", colour: pink}
 	d.bob = &actor{demo: d, name: "Bob", username: "bob", colour: green}
-	for _, a := range []*actor{d.alice, d.bob} {
-		defer func() { err = errors.Join(err, a.leave()) }()
-	}
-	sum, err = d.play(ctx)
-	switch {
-	case err == nil:
-	case context.Cause(ctx) != nil:
-		err = context.Cause(ctx) // why, not what it led to
-	case errors.Is(err, &client.Error{Code: client.CodeUnreachable}):
-		err = &client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err}
-	}
-	return sum, err
+	return running, func(err error) error {
+		switch {
+		case err == nil:
+		case context.Cause(running) != nil:
+			err = context.Cause(running)
+		case errors.Is(err, &client.Error{Code: client.CodeUnreachable}):
+			err = &client.Error{Code: client.CodeUnreachable, Message: d.stopped, Err: err}
+		}
+		err = errors.Join(err, d.bob.leave(), d.alice.leave(), d.relay.Close(), os.RemoveAll(d.home))
+		stop(nil)
+		return err
+	}, nil
 }
 
 func (d *demo) play(ctx context.Context) (demoSum, error) {

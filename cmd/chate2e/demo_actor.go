@@ -38,7 +38,9 @@ func (a *actor) dir() string { return filepath.Join(a.home, a.username) }
 
 // join makes the account, showing each step.
 func (a *actor) join(ctx context.Context) error {
-	a.password = []byte(rand.Text())
+	if a.password == nil {
+		a.password = []byte(rand.Text())
+	}
 	a.numbers = make(map[int64]int)
 	a.news = make(chan struct{}, 1)
 	engine, err := client.Create(ctx, a.dir(), a.password, client.Registration{

@@ -8,6 +8,9 @@ import (
 // script is what the demo says, in one language. Verbs of fmt stand in the same
 // order in all of them.
 type script struct {
+	language               string
+	preparing, windowsOpen string
+
 	title, intro string
 
 	relayName, relayHead, relayText, relayAt string
@@ -71,7 +74,11 @@ func language(asked string) string {
 }
 
 var english = script{
-	title: "Alice and Bob agree on keys and talk",
+	title:       "Alice and Bob agree on keys and talk",
+	language:    "en",
+	preparing:   "Starting a relay, and making keys for Alice and Bob…",
+	windowsOpen: "Alice and Bob are ready. Their password is %q; everything is removed at the end. Press Ctrl C to end.",
+
 	intro: "Two people, two encrypted profiles and one relay run inside this program now. They talk over real " +
 		"HTTP and WebSocket, and every number below comes from their real sessions. Keys are shown as the " +
 		"fingerprints of their public halves, like 1234·ABCD·5678; no secret is ever printed.",
@@ -194,7 +201,11 @@ var english = script{
 }
 
 var chinese = script{
-	title: "Alice 和 Bob 协商密钥并开始聊天",
+	title:       "Alice 和 Bob 协商密钥并开始聊天",
+	language:    "zh",
+	preparing:   "正在启动中继服务器，并为 Alice 和 Bob 生成密钥……",
+	windowsOpen: "Alice 和 Bob 已就绪，密码都是 %q；结束后所有内容都会删除。按 Ctrl C 结束。",
+
 	intro: "现在，两个人、两份加密的资料和一台中继服务器都在这个程序里运行。他们通过真实的 HTTP 和 WebSocket 通信，" +
 		"下面的每个数字都来自真实的会话。密钥只以公钥指纹的形式显示，例如 1234·ABCD·5678；任何秘密都不会被打印出来。",
 

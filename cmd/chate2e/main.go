@@ -39,6 +39,7 @@ func main() {
 type commands struct {
 	globals
 
+	App  appCmd  `cmd:"" default:"withargs" help:"Open the window: create or unlock this profile, and chat."`
 	Demo demoCmd `cmd:"" help:"Watch Alice and Bob agree on keys and talk, with a relay of their own."`
 
 	Register registerCmd `cmd:"" help:"Make keys, an account and this profile." group:"Account"`

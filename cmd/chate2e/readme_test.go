@@ -120,8 +120,8 @@ func TestReadme(t *testing.T) {
 				default:
 					t.Fatalf("%s shows %q, which nobody can run", readme, command.line)
 				}
-				if got, want := same(got), same(command.printed); got != want {
-					t.Errorf("%s prints\n%s\nand %s shows\n%s", command.line, got, readme, want)
+				if prints, shows := same(got), same(command.printed); prints != shows {
+					t.Errorf("%s prints\n%s\nand %s shows\n%s", command.line, prints, readme, shows)
 				}
 			}
 		})

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
 	"github.com/chate2e/chate2e/signal/safety"
 	"github.com/chate2e/chate2e/signal/session"
 )
@@ -244,11 +247,22 @@ func TestGarbageInAConversation(t *testing.T) {
 		alice.send(bob, "one")
 		settle()
 		session := sessionOf(t, bob, alice)
-		for i := range 300 {
+		mallory := w.puppet()
+		first := mallory.seal(mallory.start(bob.id, mallory.identity), content.Content{DeviceList: mallory.list, Message: mallory.text("forged")}.Pad())
+		for i := range 1100 {
 			forged := last
 			forged.Handle = relay.Handle{Seq: 1 << 40, ID: relay.NewEnvelopeID()}
 			forged.Body = bytes.Clone(last.Body)
-			switch i % 4 {
+			what := i % 4
+			if i >= 1000 {
+				what = 4
+			}
+			switch what {
+			case 4: // a first message, of somebody else or of nobody
+				forged.Body = bytes.Clone(first)
+				if i%2 == 0 {
+					forged.Body[r.IntN(len(first))] ^= byte(1 + r.IntN(255))
+				}
 			case 0:
 				forged.Body = r.Bytes(1 + r.IntN(3000))
 			case 1: // of a message that has not come
@@ -284,6 +298,131 @@ func TestGarbageInAConversation(t *testing.T) {
 		if after := sessionOf(t, bob, alice); after != session {
 			t.Errorf("session %s became %s", session, after)
 		}
+	})
+}
+
+// What a relay says outside of the encryption changes nothing that is shown: a
+// message stands with its true sender, time and number, or does not open at all.
+func TestRewrittenEnvelopes(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		r := testrand.New(t)
+		alice, bob, carol := w.register("alice").run(), w.register("bob").run(), w.register("carol").run()
+		settle()
+		befriend(alice, bob)
+		befriend(carol, bob)
+		h := bob.corrupt()
+		bob.run()
+		settle()
+		var carols relay.UserID
+		if err := carols.UnmarshalText([]byte(carol.id)); err != nil {
+			t.Fatal(err)
+		}
+		for what, rewrite := range map[string]func(*relay.Incoming){
+			"sender":         func(in *relay.Incoming) { in.From.User = carols },
+			"unknown sender": func(in *relay.Incoming) { in.From.User[3] ^= 1 },
+			"sending device": func(in *relay.Incoming) { in.From.Device = 2 },
+			"envelope ID":    func(in *relay.Incoming) { in.ID = relay.NewEnvelopeID() },
+			"sequence":       func(in *relay.Incoming) { in.Seq = 1 + r.Uint64N(1<<40) },
+			"time":           func(in *relay.Incoming) { in.ReceivedAt = relay.MillisOf(time.Now().Add(-1000 * time.Hour)) },
+			"kind":           func(in *relay.Incoming) { in.Kind, in.From, in.Body = relay.KindExpired, relay.Address{}, nil },
+		} {
+			before := bob.conversation(carol)
+			h.onPush(func(in relay.Incoming) []relay.Incoming {
+				rewrite(&in)
+				return []relay.Incoming{in}
+			})
+			sent := alice.send(bob, what)
+			settle()
+			h.onPush(nil)
+			bob.pause() // what was not acknowledged by its own name comes again
+			bob.run()
+			settle()
+			shown := 0
+			for _, item := range bob.log(alice) {
+				if item.ID != sent.ID {
+					continue
+				}
+				shown++
+				if item.From != alice.id || item.Text != what || !item.SentAt.Equal(sent.SentAt) || item.Chat != alice.id {
+					t.Errorf("%s: Bob sees %+v", what, item)
+				}
+			}
+			if shown > 1 {
+				t.Errorf("%s: shown %d times", what, shown)
+			}
+			for line := range strings.SplitSeq(strings.TrimPrefix(bob.conversation(carol), before), "\n") {
+				if line != "" && !strings.HasPrefix(line, "< undecryptable") {
+					t.Errorf("%s: as Carol's, Bob sees %q", what, line)
+				}
+			}
+		}
+		alice.send(bob, "in the end")
+		carol.send(bob, "hers")
+		settle()
+		if got := bob.conversation(alice); !strings.HasSuffix(got, "< in the end") {
+			t.Errorf("Bob sees\n%s", got)
+		}
+		if got := bob.conversation(carol); !strings.HasSuffix(got, "< hers") {
+			t.Errorf("Bob sees\n%s", got)
+		}
+	})
+}
+
+// Two copies of one profile send from the same place of a ratchet: no key is used
+// for both, and the receiver shows one text, and that a device may have been copied.
+func TestCopiedProfile(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob := w.register("alice").run(), w.register("bob").run()
+		settle()
+		befriend(alice, bob)
+		alice.send(bob, "before")
+		settle()
+		h := bob.corrupt()
+		var bodies [][]byte
+		h.onPush(func(in relay.Incoming) []relay.Incoming {
+			bodies = append(bodies, bytes.Clone(in.Body))
+			return []relay.Incoming{in}
+		})
+		bob.run()
+		alice.stop()
+		twin := &person{t: t, w: w, name: "twin", dir: filepath.Join(t.TempDir(), "twin"), id: alice.id, dial: alice.dial}
+		if err := os.CopyFS(twin.dir, os.DirFS(alice.dir)); err != nil {
+			t.Fatal(err)
+		}
+		w.people["twin"] = twin
+		alice.reopen().run()
+		twin.reopen().run()
+		texts := []string{"the original says this", "and the copy says that"}
+		alice.send(bob, texts[0])
+		settle()
+		twin.send(bob, texts[1])
+		settle()
+		if len(bodies) != 2 || len(bodies[0]) != len(bodies[1]) {
+			t.Fatalf("Bob was sent %d envelopes", len(bodies))
+		}
+		headers := [2]ratchet.Header{}
+		for i, body := range bodies {
+			m, err := session.Parse(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			headers[i] = m.Header()
+		}
+		if headers[0] != headers[1] {
+			t.Errorf("the copies are at different places, %+v and %+v: this proves nothing", headers[0], headers[1])
+		}
+		// Where the keystreams are the same, the two differ as the texts do.
+		a, b := bodies[0][len(bodies[0])-256-16:], bodies[1][len(bodies[1])-256-16:]
+		same := 0
+		for i := range a[:256] {
+			if a[i] == b[i] {
+				same++
+			}
+		}
+		if same > 16 { // of 256 equal ones 1 is expected; of padded texts nearly all bytes are equal
+			t.Errorf("%d of 256 bytes of the ciphertexts are equal", same)
+		}
+		bob.sees(alice, "< request", "> accepted", "< before", "< "+texts[0], "< undecryptable: duplicate")
 	})
 }
 
@@ -361,11 +500,98 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 		if _, err := bob.RemoveContact(t.Context(), mallory.id()); err != nil {
 			t.Fatal(err)
 		}
+		bob.stop()                    // a month of pings takes its time
 		rest(61 * 24 * time.Hour / 2) // within the life of the prekey
+		bob.reopen().run()
 		mallory.post(bob.id, first)
 		settle()
 		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
 			t.Errorf("Bob has %+v, %v", contacts, err)
+		}
+	})
+}
+
+// A relay that comes back from an old backup hands out prekeys that were used. An
+// accepted contact who begins a session with them is told, in the session that is
+// in use; one who was not let in is told nothing; and whoever sends such messages on
+// purpose gains one small answer in six hours.
+func TestSessionBegunWithUsedPreKeys(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bob := w.register("bob").run()
+		settle()
+		alice, mallory := w.puppet(), w.puppet()
+		bundle := alice.fetch(bob.id)
+		begin := func(p *puppet) *session.Record {
+			t.Helper()
+			record, err := session.New(pqxdh.Chate2eV1, p.identity.Address, signal.Address{Name: bob.id, Device: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := record.Initiate(p.identity, bundle, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			return record
+		}
+		seal := func(p *puppet, record *session.Record, text string) []byte {
+			t.Helper()
+			return p.seal(record, content.Content{DeviceList: p.list, Message: p.text(text)}.Pad())
+		}
+		first := begin(alice)
+		alice.post(bob.id, seal(alice, first, "hello"))
+		settle()
+		if _, err := bob.AcceptContact(t.Context(), alice.id()); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		accepted := alice.receive(first)
+		if len(accepted) != 1 {
+			t.Fatalf("Bob's acceptance is %d messages", len(accepted))
+		}
+		inUse := sessionOf(t, bob, &person{name: "alice", id: alice.id()})
+		mallory.say(bob.id, "let me in")
+		settle()
+
+		for _, hour := range []int{0, 1, 5} {
+			alice.post(bob.id, seal(alice, begin(alice), "with used prekeys"))
+			mallory.post(bob.id, seal(mallory, begin(mallory), "with used prekeys"))
+			for range 20 { // in Alice's name, and not hers
+				garbage := seal(alice, begin(alice), "garbage")
+				garbage[len(garbage)-1] ^= 1
+				alice.post(bob.id, garbage)
+			}
+			settle()
+			got := alice.receive(first)
+			switch {
+			case hour > 0:
+				if len(got) != 0 {
+					t.Errorf("after %d hours: %d more answers", hour, len(got))
+				}
+			case len(got) != 1:
+				t.Errorf("%d answers, want one", len(got))
+			default:
+				if _, ok := got[0].Body.(content.Renewal); !ok || got[0].Seq != 0 {
+					t.Errorf("the answer is %+v", got[0])
+				}
+			}
+			if got := mallory.receive(mallory.to[bob.id]); len(got) != 0 {
+				t.Errorf("one who was not let in got %d answers", len(got))
+			}
+			rest(2 * time.Hour)
+		}
+		alice.post(bob.id, seal(alice, begin(alice), "with used prekeys"))
+		settle()
+		if got := alice.receive(first); len(got) != 1 {
+			t.Errorf("six hours later: %d answers, want one", len(got))
+		}
+		if now := sessionOf(t, bob, &person{name: "alice", id: alice.id()}); now != inUse {
+			t.Errorf("session %s became %s", inUse, now)
+		}
+		// What she says in the session that works arrives; that all the rest is lost shows.
+		alice.post(bob.id, alice.seal(first, content.Content{Message: alice.text("in the old one")}.Pad()))
+		settle()
+		items, err := bob.History(t.Context(), alice.id(), "", 1)
+		if err != nil || len(items) != 2 || items[0].GapBefore != 64 || items[1].Text != "in the old one" {
+			t.Errorf("Bob sees %+v, %v", items, err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/account"
 	"github.com/chate2e/chate2e/internal/content"
@@ -213,6 +214,11 @@ func (in *inbox) open(from vault.Address, ciphertext []byte) error {
 			return err
 		}
 		o.opened, err = rec.record.Decrypt(o.sealed, in.c.me.identity, own, in.tx.Now)
+		if errors.Is(err, pqxdh.ErrPreKey) {
+			if err := in.renew(from.User); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return in.refuse(o, ciphertext, reasonOf(err), o.opened.Trace)
 		}
@@ -240,6 +246,31 @@ func (in *inbox) open(from vault.Address, ciphertext []byte) error {
 		rec.moved = true
 		return in.apply(o, ciphertext)
 	}
+}
+
+// renewalEvery bounds how often a contact is answered who uses prekeys that are
+// gone: the message that did so may be anybody's.
+const renewalEvery = 6 * time.Hour
+
+func counterRenewal(user string) string { return "renewal " + user }
+
+// renew answers an accepted contact who has begun a session with prekeys that are
+// gone. All that she sends in it is lost on us, and she does not know. The answer
+// travels in the session that is in use here: when she opens it, that one comes into
+// use there as well. Nothing is reset for a message that proves nothing.
+func (in *inbox) renew(user string) error {
+	contact, err := in.tx.Contact(user)
+	if err != nil || contact.State != vault.Accepted {
+		return ignoreNotFound(err)
+	}
+	last, err := storedTime(in.tx, counterRenewal(user))
+	if err != nil || in.tx.Now.Sub(last) < renewalEvery {
+		return err
+	}
+	if err := storeCounter(in.tx, counterRenewal(user), in.tx.Now.Unix()); err != nil {
+		return err
+	}
+	return in.c.whisper(in.tx, in.ch, contact, content.Renewal{})
 }
 
 // listed returns why messages of an existing session with a device are not
@@ -516,8 +547,9 @@ func (in *inbox) show(contact vault.Contact, o *opening, ciphertext []byte) erro
 		row.Kind, row.Text = string(KindText), body.Text
 	case content.Request:
 		row.Kind = string(KindRequest)
+		row.Unread = row.Request // one that was accepted by itself asks for nothing
 	case content.Accept:
-		row.Kind = string(KindAccepted)
+		row.Kind, row.Unread = string(KindAccepted), false
 	default:
 		// Its number is taken, and its bytes wait for a version that knows them.
 		row.Kind, row.Detail = string(KindUndecryptable), undecryptable(reasonUnknown, o.content.Message)

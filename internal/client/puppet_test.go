@@ -183,3 +183,36 @@ func (p *puppet) say(id, text string) {
 	}
 	p.post(id, p.seal(p.to[id], content.Content{DeviceList: p.list, Message: p.text(text)}.Pad()))
 }
+
+// receive takes what lies in the puppet's mailbox, and opens it with record.
+func (p *puppet) receive(record *session.Record) []content.Message {
+	p.t.Helper()
+	envelopes, _, err := p.relay.Pull(p.t.Context(), 0, 100)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var messages []content.Message
+	for _, in := range envelopes {
+		parsed, err := session.Parse(in.Body)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		opened, err := record.Decrypt(parsed, p.identity, pqxdh.PreKeys{}, time.Now())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		c, err := content.Parse(opened.Plaintext)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		m, err := content.ParseMessage(c.Message)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		messages = append(messages, m)
+		if err := p.relay.Ack(p.t.Context(), in.Handle); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return messages
+}

@@ -153,8 +153,8 @@ type Message struct {
 	Body   Body
 }
 
-// Body is what a message is about: [Text], [Request], [Accept], [Offer] or
-// [Unknown].
+// Body is what a message is about: [Text], [Request], [Accept], [Offer], [Renewal]
+// or [Unknown].
 type Body interface{ isBody() }
 
 // Text is a text for people.
@@ -179,6 +179,11 @@ type Accept struct {
 // Offer replaces the topic that was offered before.
 type Offer struct{ Topic }
 
+// Renewal says nothing; that it opens is enough. It goes to a contact who has begun
+// a session with prekeys that are gone: the one it travels in comes into use there
+// instead.
+type Renewal struct{}
+
 // Topic is where one person publishes her presence for another.
 type Topic struct {
 	ID  [TopicIDSize]byte
@@ -201,6 +206,7 @@ func (Text) isBody()    {}
 func (Request) isBody() {}
 func (Accept) isBody()  {}
 func (Offer) isBody()   {}
+func (Renewal) isBody() {}
 func (Unknown) isBody() {}
 
 // Encode returns the bytes that travel. It returns [ErrTooLarge], or an error that
@@ -225,6 +231,8 @@ func (m Message) Encode() ([]byte, error) {
 		p.Body = &contentpb.Message_Accept{Accept: &contentpb.Accept{Profile: encodeProfile(b.Profile), Topic: encodeTopic(b.Topic)}}
 	case Offer:
 		p.Body = &contentpb.Message_Offer{Offer: encodeTopic(b.Topic)}
+	case Renewal:
+		p.Body = &contentpb.Message_Renewal{Renewal: &contentpb.Renewal{}}
 	default:
 		return nil, malformed("a body that cannot be sent")
 	}
@@ -293,6 +301,8 @@ func parseBody(p *contentpb.Message) (Body, error) {
 			return nil, malformed("topic")
 		}
 		return Offer{topic}, nil
+	case *contentpb.Message_Renewal:
+		return Renewal{}, nil
 	default:
 		return Unknown{}, nil
 	}

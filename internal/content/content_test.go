@@ -34,6 +34,7 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 		content.Request{Profile: profile},
 		content.Accept{Profile: profile, Topic: content.NewTopic()},
 		content.Offer{Topic: content.NewTopic()},
+		content.Renewal{},
 	} {
 		want := message(body)
 		encoded, err := want.Encode()
@@ -335,6 +336,7 @@ func FuzzParseMessage(f *testing.F) {
 		content.Request{Profile: profile},
 		content.Accept{Profile: profile, Topic: content.NewTopic()},
 		content.Offer{Topic: content.NewTopic()},
+		content.Renewal{},
 	} {
 		encoded, err := message(body).Encode()
 		if err != nil {

@@ -177,7 +177,8 @@ type Store interface {
 
 	// Register creates an account. Registering the same list and username again
 	// is no error, uses up no invitation and reports false, so that a device may
-	// retry when it did not see the answer. It returns [ErrAccountExists],
+	// retry when it did not see the answer. Whoever has no good invitation learns
+	// nothing about names. It returns [ErrAccountExists],
 	// [ErrUsernameTaken], [ErrInvite], [ErrChallengeUsed], [ErrDisabled] or
 	// [ErrTooManyPrekeys].
 	Register(ctx context.Context, r Registration, now time.Time) (created bool, err error)

@@ -48,6 +48,12 @@ func (Envelope) event() {}
 func (Drained) event()  {}
 func (Topic) event()    {}
 
+// queued is an event that Next has not returned yet.
+type queued struct {
+	event Event
+	bytes int // the memory it holds, roughly
+}
+
 // Conn is a WebSocket to the relay. Its methods are safe for concurrent use, but
 // only one goroutine may call Next. When the connection breaks, all of them return
 // the reason.
@@ -60,8 +66,8 @@ type Conn struct {
 
 	mu         sync.Mutex
 	err        error // why the connection ended; guarded by mu, as all below
-	events     []Event
-	eventBytes int
+	events     []queued
+	eventBytes int // in events
 	refs       uint64
 	waiting    map[uint64]chan error // by ref; capacity 1
 }
@@ -201,20 +207,20 @@ func (c *Conn) handle(t relay.FrameType, body []byte) error {
 		if err != nil {
 			return err
 		}
-		events := make([]Event, 0, len(p.Envelopes)+1)
+		events := make([]queued, 0, len(p.Envelopes)+1)
 		for _, in := range p.Envelopes {
-			events = append(events, Envelope{in})
+			events = append(events, queued{Envelope{in}, len(in.Body)})
 		}
 		if p.Drained {
-			events = append(events, Drained{})
+			events = append(events, queued{Drained{}, 0})
 		}
-		return c.add(len(body), events...)
+		return c.add(events...)
 	case relay.FrameTopic:
 		u, err := relay.ParseTopic(body)
 		if err != nil {
 			return err
 		}
-		return c.add(len(body), Topic{u})
+		return c.add(queued{Topic{u}, len(body)})
 	case relay.FrameSent:
 		refs, err := relay.ParseSent(body)
 		if err != nil {
@@ -243,14 +249,16 @@ func (c *Conn) handle(t relay.FrameType, body []byte) error {
 }
 
 // add queues events for Next.
-func (c *Conn) add(size int, events ...Event) error {
+func (c *Conn) add(events ...queued) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(events) == 0 {
 		return nil
 	}
 	c.events = append(c.events, events...)
-	c.eventBytes += size
+	for _, e := range events {
+		c.eventBytes += e.bytes
+	}
 	if len(c.events) > maxEvents || c.eventBytes > maxEventBytes {
 		return fmt.Errorf("%w (it sends without end)", ErrNotARelay)
 	}
@@ -268,13 +276,14 @@ func (c *Conn) Next(ctx context.Context) (Event, error) {
 		c.mu.Lock()
 		if len(c.events) > 0 {
 			e := c.events[0]
-			c.events[0] = nil
+			c.events[0] = queued{}
 			c.events = c.events[1:]
+			c.eventBytes -= e.bytes
 			if len(c.events) == 0 {
-				c.events, c.eventBytes = nil, 0
+				c.events = nil
 			}
 			c.mu.Unlock()
-			return e, nil
+			return e.event, nil
 		}
 		err := c.err
 		c.mu.Unlock()

@@ -386,6 +386,55 @@ func TestAHostileSocket(t *testing.T) {
 	}
 }
 
+// What counts against a relay that sends without end is what waits for Next, and
+// not what it has sent in all: a large mailbox comes to its end though it is never
+// quite empty on the way.
+func TestALargeMailbox(t *testing.T) {
+	const count = 600 // of 64 KiB each
+	c := socket(t, func(ctx context.Context, ws *websocket.Conn) {
+		body := make([]byte, relay.MaxBody)
+		seq := uint64(0)
+		push := func() {
+			seq++
+			write(ctx, ws, relay.AppendPush(nil, relay.Push{Envelopes: []relay.Incoming{{
+				Handle: relay.Handle{Seq: seq}, From: us, ReceivedAt: 1, Body: body,
+			}}}))
+		}
+		write(ctx, ws, relay.AppendReady(nil, us))
+		push()
+		for {
+			_, frame, err := ws.Read(ctx)
+			if err != nil {
+				return
+			}
+			var s relay.Send
+			if err := relay.ParseSend(frame[1:], &s); err != nil {
+				return
+			}
+			push()
+			write(ctx, ws, relay.AppendSent(nil, []uint64{s.Ref}))
+		}
+	})
+	conn, err := c.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for i := range uint64(count) {
+		// When this is answered, the envelope after the next one has arrived as well.
+		if err := conn.Send(t.Context(), us.User, []relay.Outgoing{{Device: 1, ID: relay.NewEnvelopeID(), Body: []byte("go on")}}); err != nil {
+			t.Fatalf("after %d of %d envelopes: %v", i, count, err)
+		}
+		e, err := conn.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := e.(relayclient.Envelope); !ok || e.Seq != i+1 {
+			t.Fatalf("event %d is %T", i, e)
+		}
+	}
+}
+
 // Answers find their sends; one that nobody waits for, and one given twice, do no
 // harm; a send whose answer never comes ends with its context.
 func TestAnswersToSends(t *testing.T) {
@@ -526,7 +575,9 @@ func TestSendThatIsNeverAnswered(t *testing.T) {
 		_ = conn.Close()
 		c.Close()
 		close(network)
-		<-served
+		if err := <-served; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the relay: %v", err)
+		}
 		_ = s.Close()
 	})
 }

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,41 @@ func TestChallenges(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A login that fails takes as long for a device that is not there. Other work on the
+// machine disturbs the measurement, so one good round of a few is enough; without
+// the signature to verify, the difference is a third of the whole.
+func TestLoginsTakeTheirTime(t *testing.T) {
+	o := open()
+	o.tcp = true
+	n := start(t, o)
+	alice, mallory := n.register(t), n.stranger(t)
+	try := func(address relay.Address) time.Duration {
+		c := n.challenge(t)
+		proof := relay.Proof{Origin: n.origin, Challenge: c, Signature: mallory.identity.Sign(relay.LoginMessage(n.origin, c, address))}
+		began := time.Now()
+		wantCode(t, "a stranger's login", n.logIn(t, address, proof), relay.CodeBadProof)
+		return time.Since(began)
+	}
+	quarter := func(times []time.Duration) time.Duration {
+		slices.Sort(times)
+		return times[len(times)/4]
+	}
+	for round := 0; ; round++ {
+		var there, absent []time.Duration
+		for range 100 {
+			there = append(there, try(alice.address))
+			absent = append(absent, try(mallory.address))
+		}
+		a, b := quarter(there), quarter(absent)
+		if ratio := float64(b) / float64(a); ratio > 0.85 && ratio < 1.18 {
+			return
+		}
+		if round == 9 {
+			t.Fatalf("%v for a device that is there, %v for one that is not", a, b)
+		}
+	}
 }
 
 func TestTokensExpire(t *testing.T) {

@@ -19,7 +19,10 @@ type client struct {
 	network netip.Prefix
 	// direct says that the request really comes over loopback: to a loopback
 	// listener, under a loopback name, and not through a proxy. Such a request is
-	// from somebody who sits at this computer, and free of per-address limits.
+	// from somebody who sits at this computer, and free of per-address limits. On a
+	// relay that has a public name, no request is: the proxy in front of it comes
+	// over loopback as well, and some say so under a loopback name and without a
+	// word about whose request it is.
 	direct bool
 }
 
@@ -49,12 +52,18 @@ func (s *Server) client(r *http.Request) client {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	c := client{direct: s.loopback.Load() && remote.IsLoopback() && relay.IsLoopbackHost(host) && !isForwarded(r.Header)}
+	c := client{direct: !s.public && s.loopback.Load() && remote.IsLoopback() && relay.IsLoopbackHost(host) && !isForwarded(r.Header)}
 	if s.trusted(remote) {
 		remote = s.forwarded(remote, r.Header.Values("X-Forwarded-For"))
 	}
 	c.network = networkOf(remote)
 	return c
+}
+
+// exempt reports whether the connections of a remote address are not counted: it
+// is this computer, a proxy that speaks for many, or not on a network at all.
+func (s *Server) exempt(remote netip.Addr) bool {
+	return !remote.IsValid() || s.loopback.Load() && remote.IsLoopback() || s.trusted(remote)
 }
 
 func addrOf(hostport string) netip.Addr {

@@ -1,8 +1,13 @@
 package server
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -31,6 +36,9 @@ const (
 	// reads too slowly for it is disconnected; envelopes do not count, they wait
 	// in the mailbox.
 	maxQueued = 256 << 10
+	// maxNews is the same for topics: the news of each that one may be subscribed
+	// to, since all of them come at once when it subscribes.
+	maxNews = relay.MaxTopics * (relay.TopicIDSize + relay.MaxTopicPayload)
 	// window and windowBytes bound what was pushed and not acknowledged.
 	window      = 1000
 	windowBytes = 1 << 20
@@ -47,8 +55,8 @@ const (
 	maxPerDevice = 4
 )
 
-// conn is one WebSocket connection. The goroutine of its request reads, in run; a
-// second one, write, is there only while there is something to write.
+// conn is one WebSocket connection. One goroutine reads, in run; a second one, write,
+// is there only while there is something to write.
 type conn struct {
 	s       *Server
 	ws      *websocket.Conn
@@ -65,11 +73,13 @@ type conn struct {
 	look    bool     // there may be something new in the mailbox
 	check   bool     // the device may be gone
 
-	queue  [][]byte                            // frames to be written
-	news   map[relay.TopicID]relay.TopicUpdate // the latest of each topic, to be written
-	due    []relay.TopicID                     // the topics in news, in order
-	queued int                                 // bytes in queue and news
-	sent   []uint64                            // sends to be answered
+	queue  [][]byte // frames to be written
+	queued int      // bytes in queue
+	sent   []uint64 // sends to be answered
+
+	news      map[relay.TopicID]relay.TopicUpdate // the latest of each topic, to be written
+	due       []relay.TopicID                     // the topics in news, in order
+	newsBytes int
 
 	inFlight      int // sends handed to ingest
 	inFlightBytes int
@@ -78,9 +88,10 @@ type conn struct {
 	unacked      int // envelopes pushed
 	unackedBytes int
 
-	// cursor and drained belong to whoever is in write.
+	// The rest belongs to whoever is in write.
 	cursor  uint64 // the last envelope pushed
 	drained bool   // the client was told that there is nothing more
+	broken  bool   // a write has failed
 }
 
 // closing says how a connection ends.
@@ -89,46 +100,118 @@ type closing struct {
 	err    *relay.Error // said in a last frame; nil to go without a word
 }
 
-// serveSocket is GET /v1/ws with an upgrade.
+// serveSocket is GET /v1/ws with an upgrade. When the client has logged in, the
+// connection goes on in a goroutine of its own: that of the request has a large stack
+// by then, and holds much that is of no use any more.
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request, c client) {
 	raw, ok := r.Context().Value(rawConnKey{}).(net.Conn)
 	if !ok || r.ProtoMajor != 1 {
 		s.refuse(w, &relay.Error{Code: relay.CodeUpgradeRequired, Detail: "a WebSocket needs HTTP/1.1"})
 		return
 	}
-	if !c.direct {
-		if !s.sockets.add(c.network) {
-			s.refuse(w, &relay.Error{Code: relay.CodeTooManyConnections, Detail: "too many connections from this address"})
-			return
-		}
-		defer s.sockets.remove(c.network)
+	if !c.direct && !s.sockets.add(c.network) {
+		s.refuse(w, &relay.Error{Code: relay.CodeTooManyConnections, Detail: "too many connections from this address"})
+		return
 	}
-	if !s.begin() {
+	leave := func() {
+		if !c.direct {
+			s.sockets.remove(c.network)
+		}
+	}
+	conn := &conn{s: s, raw: raw, number: s.numbers.Add(1)}
+	conn.room.L = &conn.mu
+	if !s.begin(conn) {
+		leave()
 		s.refuse(w, errStopping)
 		return
 	}
-	defer s.live.Done()
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	defer s.settled(conn)
+	up := &upgrade{ResponseWriter: w}
+	var err error
+	conn.ws, err = websocket.Accept(up, r, &websocket.AcceptOptions{
 		CompressionMode: websocket.CompressionDisabled,
 		OriginPatterns:  s.originPatterns,
+		OnPingReceived:  conn.pinged,
 	})
 	if err != nil {
-		return // Accept has answered
+		leave()
+		s.live.Done()
+		if !up.hijacked {
+			s.refuse(w, up.refusal())
+		}
+		return
 	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(authLimit)
-	conn := &conn{s: s, ws: ws, raw: raw, number: s.numbers.Add(1)}
-	conn.room.L = &conn.mu
-	conn.run(r.Context())
+	conn.ws.SetReadLimit(authLimit)
+	welcome := conn.authenticate(context.WithoutCancel(r.Context()))
+	go func() { //nolint:contextcheck // the context of the request ends here
+		defer s.live.Done()
+		defer leave()
+		conn.run(welcome)
+	}()
 }
 
-// run is the connection's goroutine.
-func (c *conn) run(ctx context.Context) {
-	// Nothing here ends with the context: deadlines bound every read and write, and
-	// close makes the connection say goodbye.
-	ctx = context.WithoutCancel(ctx)
-	defer c.end(ctx)
-	if !c.authenticate(ctx) {
+// upgrade is the answer to a request for a WebSocket, as [websocket.Accept] writes it.
+// It keeps refusals back, which have another form here, and hands the connection over
+// with small buffers: those of HTTP are larger than all else of an idle connection.
+type upgrade struct {
+	http.ResponseWriter
+
+	status   int
+	hijacked bool
+}
+
+const (
+	// readBuffer is for the beginnings of frames; what is longer is read without it.
+	readBuffer = 1 << 10
+	// writeBuffer is for control frames and goodbyes; writeTurn needs none.
+	writeBuffer = 256
+)
+
+// WriteHeader implements [http.ResponseWriter].
+func (u *upgrade) WriteHeader(status int) {
+	if u.status = status; status == http.StatusSwitchingProtocols {
+		u.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements [http.ResponseWriter]. What it gets is the text of a refusal.
+func (u *upgrade) Write(p []byte) (int, error) { return len(p), nil }
+
+// Hijack implements [http.Hijacker].
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	raw, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	u.hijacked = true
+	early, err := rw.Reader.Peek(rw.Reader.Buffered()) // sent before the answer came
+	if err != nil {
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), raw), max(readBuffer, len(early)))
+	if _, err := in.Peek(len(early)); err != nil { // into the buffer, which is where they are looked for
+		return nil, nil, errors.Join(err, raw.Close())
+	}
+	return raw, bufio.NewReadWriter(in, bufio.NewWriterSize(raw, writeBuffer)), nil
+}
+
+func (u *upgrade) refusal() *relay.Error {
+	switch u.status {
+	case http.StatusForbidden:
+		return &relay.Error{Code: relay.CodeWrongOrigin, Detail: "a page of another origin cannot connect"}
+	case http.StatusUpgradeRequired:
+		return &relay.Error{Code: relay.CodeUpgradeRequired, Detail: "this is a WebSocket"}
+	default:
+		return &relay.Error{Code: relay.CodeBadRequest, Detail: "not the beginning of a WebSocket"}
+	}
+}
+
+// run is the connection's goroutine. Nothing in it ends with a context: deadlines
+// bound every read and write, and close makes the connection say goodbye, which is
+// all there is to do if the client is not welcome.
+func (c *conn) run(welcome bool) {
+	defer c.end()
+	if !welcome {
 		return
 	}
 	c.s.metrics.connections.Add(1)
@@ -140,19 +223,23 @@ func (c *conn) run(ctx context.Context) {
 	c.s.register(c)
 	defer c.s.unregister(c)
 	c.Wake()
-	c.read(ctx)
+	c.read()
 }
 
 // end says the last words, once nobody else writes any more.
-func (c *conn) end(ctx context.Context) {
+func (c *conn) end() {
+	defer func() { _ = c.ws.CloseNow() }()      // closes what is left of it
 	c.close(websocket.StatusNormalClosure, nil) // unless there was a reason before
 	soon := time.Now().Add(byeTimeout)
 	// Errors of deadlines come with a closed connection, where nothing blocks.
 	_ = c.raw.SetDeadline(soon)
 	c.writers.Wait()
+	if c.broken {
+		return // in the middle of a frame, where no words are heard
+	}
 	_ = c.raw.SetDeadline(soon)
 	if c.closing.err != nil {
-		_ = c.ws.Write(ctx, websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
+		_ = c.ws.Write(context.Background(), websocket.MessageBinary, relay.AppendBye(nil, c.closing.err))
 	}
 	_ = c.ws.Close(c.closing.status, "")
 }
@@ -181,12 +268,29 @@ func (c *conn) await(timeout time.Duration) bool {
 	return c.closing == nil && c.raw.SetReadDeadline(time.Now().Add(timeout)) == nil
 }
 
+// pinged is called by the goroutine that reads, for pings of the WebSocket protocol
+// itself, which are no frames of ours. It gives the pong its time to be written,
+// and the connection another while to say something: many libraries keep their
+// connections alive that way.
+func (c *conn) pinged(context.Context, []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing != nil {
+		return false
+	}
+	now := time.Now()
+	if c.session.Address.Device.Valid() { // logged in
+		_ = c.raw.SetReadDeadline(now.Add(idleTimeout)) // fails on a closed connection, as reading does
+	}
+	return c.raw.SetWriteDeadline(now.Add(writeTimeout)) == nil
+}
+
 // authenticate reads the first frame.
 func (c *conn) authenticate(ctx context.Context) bool {
 	if !c.await(authTimeout) {
 		return false
 	}
-	typ, frame, err := c.ws.Read(ctx)
+	typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
 	if err != nil {
 		return false
 	}
@@ -218,10 +322,10 @@ func (c *conn) fail(err error) {
 	c.close(status, e)
 }
 
-func (c *conn) read(ctx context.Context) {
+func (c *conn) read() {
 	var handles []relay.Handle
 	for c.await(idleTimeout) {
-		typ, frame, err := c.ws.Read(ctx) // the deadline is on raw
+		typ, frame, err := c.ws.Read(context.Background()) // the deadline is on raw
 		if err != nil {
 			return
 		}
@@ -280,13 +384,12 @@ func (c *conn) handleSend(body []byte) error {
 	s.ref = in.Ref
 	s.put = mailbox.Put{From: c.session.Address, To: in.To, Envelopes: in.Envelopes}
 	for i := range in.Envelopes {
-		n := len(in.Envelopes[i].Body)
-		if n > c.s.limits.MaxBody {
+		if len(in.Envelopes[i].Body) > c.s.limits.MaxBody {
 			c.enqueue(relay.AppendRefused(nil, in.Ref, errTooLarge))
 			return nil
 		}
-		s.bytes += n
 	}
+	s.bytes = len(body) // all of the frame waits, whatever else is in it
 	if !c.reserve(s.bytes) {
 		return nil // closing, as the caller will see
 	}
@@ -336,10 +439,14 @@ func (c *conn) handleAck(handles []relay.Handle) {
 		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
 	}
 	c.s.ingest.ack(acks)
+	c.acknowledged(len(handles))
+}
 
+// acknowledged makes room for more to be pushed.
+func (c *conn) acknowledged(count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := min(len(handles), c.unacked); n > 0 {
+	if n := min(count, c.unacked); n > 0 {
 		// The client is not asked for sizes; on the average this is right.
 		c.unackedBytes -= c.unackedBytes * n / c.unacked
 		c.unacked -= n
@@ -369,7 +476,8 @@ func (c *conn) handleTopic(t relay.FrameType, body []byte) error {
 			payload []byte
 		)
 		if topic, payload, err = relay.ParsePublish(body); err == nil {
-			err = c.member.Publish(topic, payload)
+			// A copy: the frame may be much larger, and would be kept with it.
+			err = c.member.Publish(topic, bytes.Clone(payload))
 		}
 	default:
 		var topic relay.TopicID
@@ -402,10 +510,10 @@ func (c *conn) Topic(u relay.TopicUpdate) {
 	before, waiting := c.news[u.Topic]
 	if !waiting {
 		c.due = append(c.due, u.Topic)
-		c.queued += relay.TopicIDSize
+		c.newsBytes += relay.TopicIDSize
 	}
 	c.news[u.Topic] = u
-	c.queued += len(u.Payload) - len(before.Payload)
+	c.newsBytes += len(u.Payload) - len(before.Payload)
 	c.start()
 }
 
@@ -431,7 +539,7 @@ func (c *conn) start() {
 	if c.closing != nil {
 		return
 	}
-	if c.queued+8*len(c.sent) > maxQueued {
+	if c.queued+8*len(c.sent) > maxQueued || c.newsBytes > maxNews {
 		c.closeLocked(websocket.StatusPolicyViolation, &relay.Error{Code: relay.CodeRateLimited, Detail: "read faster"})
 		return
 	}
@@ -476,7 +584,7 @@ func (c *conn) take(t *turn) bool {
 	for _, id := range c.due {
 		t.news = append(t.news, c.news[id])
 	}
-	c.due, c.news, c.queued = nil, nil, 0
+	c.due, c.news, c.newsBytes, c.queued = nil, nil, 0, 0
 	t.check, c.check = c.check, false
 	if t.look = c.mayLook(); t.look {
 		c.look = false
@@ -489,6 +597,7 @@ type scratch struct {
 	turn     turn
 	incoming []relay.Incoming
 	frame    []byte
+	out      []byte // frames as they go over the wire
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -500,6 +609,7 @@ func (c *conn) write() {
 	for c.take(&m.turn) {
 		if err := c.writeTurn(m); err != nil {
 			// Too slow, or gone. Saying so would take a write.
+			c.broken = true
 			c.close(websocket.StatusPolicyViolation, nil)
 		}
 	}
@@ -509,21 +619,24 @@ func (c *conn) write() {
 	clear(m.incoming)
 }
 
+// writeTurn writes what was taken, in as few writes as can be: each costs more than
+// all else that the connection does for a message.
 func (c *conn) writeTurn(m *scratch) error {
+	m.out = m.out[:0]
 	for _, frame := range m.turn.queue {
-		if err := c.writeFrame(frame); err != nil {
+		if err := c.add(m, frame); err != nil {
 			return err
 		}
 	}
 	if len(m.turn.sent) > 0 {
 		m.frame = relay.AppendSent(m.frame[:0], m.turn.sent)
-		if err := c.writeFrame(m.frame); err != nil {
+		if err := c.add(m, m.frame); err != nil {
 			return err
 		}
 	}
 	for _, u := range m.turn.news {
 		m.frame = relay.AppendTopic(m.frame[:0], u)
-		if err := c.writeFrame(m.frame); err != nil {
+		if err := c.add(m, m.frame); err != nil {
 			return err
 		}
 	}
@@ -531,23 +644,56 @@ func (c *conn) writeTurn(m *scratch) error {
 		// Far behind everything: this only finds out whether the mailbox is there.
 		if _, _, err := c.s.store.After(context.Background(), c.session.Mailbox, 1<<62, 1, 1, nil); err != nil {
 			c.fail(err)
-			return nil
+			return c.flush(m)
 		}
 	}
 	if m.turn.look {
-		return c.push(m)
+		if err := c.push(m); err != nil {
+			return err
+		}
 	}
+	return c.flush(m)
+}
+
+// enough is how much is written at once.
+const enough = 64 << 10
+
+// add adds a frame to what is to be written: a binary message in one frame of the
+// WebSocket (RFC 6455, Section 5.2). Control frames, which the library writes, may
+// come between two writes and not into one.
+func (c *conn) add(m *scratch, frame []byte) error {
+	if len(m.out) > 0 && len(m.out)+len(frame) > enough {
+		if err := c.flush(m); err != nil {
+			return err
+		}
+	}
+	const finalBinary = 0x82
+	switch n := len(frame); {
+	case n < 126:
+		m.out = append(m.out, finalBinary, byte(n))
+	case n <= math.MaxUint16:
+		m.out = binary.BigEndian.AppendUint16(append(m.out, finalBinary, 126), uint16(n))
+	default:
+		m.out = binary.BigEndian.AppendUint64(append(m.out, finalBinary, 127), uint64(n))
+	}
+	m.out = append(m.out, frame...)
 	return nil
 }
 
-func (c *conn) writeFrame(frame []byte) error {
-	if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
+// flush writes what was added.
+func (c *conn) flush(m *scratch) error {
+	if len(m.out) == 0 {
+		return nil
 	}
-	return c.ws.Write(context.Background(), websocket.MessageBinary, frame) // the deadline is on raw
+	err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil {
+		_, err = c.raw.Write(m.out)
+	}
+	m.out = m.out[:0]
+	return err
 }
 
-// push writes what has come into the mailbox since the last look.
+// push adds what has come into the mailbox since the last look.
 func (c *conn) push(m *scratch) error {
 	envelopes, more, err := c.s.store.After(context.Background(), c.session.Mailbox, c.cursor, pushEnvelopes, pushBytes, m.incoming[:0])
 	m.incoming = envelopes
@@ -575,5 +721,5 @@ func (c *conn) push(m *scratch) error {
 	c.look = c.look || more
 	c.mu.Unlock()
 	c.s.metrics.pushed.Add(int64(len(envelopes)))
-	return c.writeFrame(m.frame)
+	return c.add(m, m.frame)
 }

@@ -28,21 +28,31 @@ func limit[K comparable](q *quota[K], key K, now time.Time, detail string) error
 	return nil
 }
 
-// limitAddress takes one out of the quota of the caller's address, unless she
-// sits at this computer.
-func limitAddress(q *quota[netip.Prefix], c *call, detail string) error {
-	if c.client.direct {
-		return nil
+// limited makes a handler that first takes one out of a quota of the caller's
+// address, unless she sits at this computer. It does so before h reads the body: who
+// has asked too often shall not make the relay hold bodies.
+func limited(q func(*Server) *quota[netip.Prefix], detail string, h handler) handler {
+	return func(s *Server, c *call) (any, error) {
+		if !c.client.direct {
+			if err := limit(q(s), c.client.network, c.now, detail); err != nil {
+				return nil, err
+			}
+		}
+		return h(s, c)
 	}
-	return limit(q, c.client.network, c.now, detail)
+}
+
+func limitLogins(h handler) handler {
+	return limited(func(s *Server) *quota[netip.Prefix] { return s.logins }, "too many logins from this address", h)
+}
+
+func limitRegistrations(h handler) handler {
+	return limited(func(s *Server) *quota[netip.Prefix] { return s.registrations }, "too many registrations from this address", h)
 }
 
 // ── Logging in ──────────────────────────────────────────────────────────────
 
 func challenge(s *Server, c *call) (any, error) {
-	if err := limitAddress(s.logins, c, "too many logins from this address"); err != nil {
-		return nil, err
-	}
 	b, expires := s.challenges.issue(c.now)
 	return relay.ChallengeResponse{Challenge: b, ExpiresAt: relay.MillisOf(expires)}, nil
 }
@@ -65,23 +75,20 @@ func (s *Server) newLogin(c *call, address relay.Address, nonce [challengeNonce]
 }
 
 func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
-	if err := limitAddress(s.logins, c, "too many logins from this address"); err != nil {
-		return nil, err
-	}
 	nonce, expires, err := s.checkProof(&body.Proof, c.now)
 	if err != nil {
 		return nil, err
 	}
 	address := relay.Address{User: body.UserID, Device: body.Device}
 	key, err := s.store.IdentityKey(c.Context(), address)
+	known := err == nil
 	if errors.Is(err, mailbox.ErrUnknownDevice) {
-		return nil, errBadProof // no answer to whether there is such a device
-	}
-	if err != nil {
+		key = s.nobody // whether there is such a device is not said, not by the time it takes either
+	} else if err != nil {
 		return nil, err
 	}
 	message := relay.LoginMessage(body.Proof.Origin, body.Proof.Challenge, address)
-	if !curve.PublicKey(key).Verify(message, body.Proof.Signature) {
+	if !curve.PublicKey(key).Verify(message, body.Proof.Signature) || !known {
 		return nil, errBadProof
 	}
 	fresh, login := s.newLogin(c, address, nonce, expires)
@@ -97,9 +104,6 @@ func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
 // ── Registration and the directory ──────────────────────────────────────────
 
 func register(s *Server, c *call, body *relay.RegisterRequest) (any, error) {
-	if err := limitAddress(s.registrations, c, "too many registrations from this address"); err != nil {
-		return nil, err
-	}
 	invite, err := s.mayRegister(c, body.Invite)
 	if err != nil {
 		return nil, err
@@ -243,9 +247,10 @@ func (s *Server) devicesOf(c *call, user relay.UserID) (numbers []relay.DeviceNu
 
 // dismiss ends the connections of devices that are no more.
 func (s *Server) dismiss(user relay.UserID, devices []relay.DeviceNumber) {
-	s.recheck(user, devices)
 	for _, d := range devices {
-		s.bus.Wake(relay.Address{User: user, Device: d}) // for other nodes
+		address := relay.Address{User: user, Device: d}
+		s.each(address, (*conn).recheck)
+		s.bus.Wake(address) // for other nodes
 	}
 }
 
@@ -292,7 +297,7 @@ func devices(s *Server, c *call) (any, error) {
 }
 
 func username(s *Server, c *call) (any, error) {
-	if err := limit(s.lookups, c.session.Address, c.now, "too many usernames looked up"); err != nil {
+	if err := limit(s.lookups, c.session.Address.User, c.now, "too many usernames looked up"); err != nil {
 		return nil, err
 	}
 	var name relay.Username
@@ -354,7 +359,7 @@ func bundles(s *Server, c *call, body *relay.BundlesRequest) (any, error) {
 	if len(body.Devices) > relay.MaxDevice {
 		return nil, badRequest("too many devices")
 	}
-	if err := limit(s.bundles, c.session.Address, c.now, "too many bundles fetched"); err != nil {
+	if err := limit(s.bundles, c.session.Address.User, c.now, "too many bundles fetched"); err != nil {
 		return nil, err
 	}
 	// Whoever it is that asks too often for one user's keys, others still get
@@ -376,6 +381,10 @@ func send(s *Server, c *call, body *relay.SendRequest) (any, error) {
 	if len(body.Envelopes) > relay.MaxDevice {
 		return nil, badRequest("too many envelopes")
 	}
+	sending := &sending{
+		put:    mailbox.Put{From: c.session.Address, To: body.To, Envelopes: body.Envelopes},
+		result: make(chan error, 1),
+	}
 	for _, e := range body.Envelopes {
 		switch {
 		case len(e.Body) == 0:
@@ -383,10 +392,7 @@ func send(s *Server, c *call, body *relay.SendRequest) (any, error) {
 		case len(e.Body) > s.limits.MaxBody:
 			return nil, errTooLarge
 		}
-	}
-	sending := &sending{
-		put:    mailbox.Put{From: c.session.Address, To: body.To, Envelopes: body.Envelopes},
-		result: make(chan error, 1),
+		sending.bytes += len(e.Body)
 	}
 	if err := s.ingest.send(sending); err != nil {
 		return nil, err
@@ -443,7 +449,12 @@ func ack(s *Server, c *call, body *relay.AckRequest) (any, error) {
 		acks[i] = mailbox.Ack{Mailbox: c.session.Mailbox, Handle: h}
 	}
 	// Not through ingest: the answer says that they are deleted.
-	return nil, s.store.Commit(c.Context(), &mailbox.Batch{Acks: acks}, c.now)
+	if err := s.store.Commit(c.Context(), &mailbox.Batch{Acks: acks}, c.now); err != nil {
+		return nil, err
+	}
+	// They may have been pushed over a connection, which waits for this.
+	s.each(c.session.Address, func(conn *conn) { conn.acknowledged(len(acks)) })
+	return nil, nil
 }
 
 // ── The node itself ─────────────────────────────────────────────────────────

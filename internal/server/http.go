@@ -100,8 +100,7 @@ func (s *Server) routes() http.Handler {
 		header.Set("X-Content-Type-Options", "nosniff")
 		c := &call{Request: r, client: s.client(r), now: time.Now()}
 		if r.URL.Path == socketPath && r.Method == http.MethodGet && isUpgrade(r) {
-			counted.hijacked = true
-			s.serveSocket(w, r, c.client)
+			s.serveSocket(counted, r, c.client)
 			return
 		}
 		if !open[r.URL.Path] {
@@ -111,6 +110,11 @@ func (s *Server) routes() http.Handler {
 				return
 			}
 			c.session = session
+			if err := s.admit(r.Context(), session.Address); err != nil {
+				s.refuse(counted, s.refusal(err))
+				return
+			}
+			defer s.requests.leave(session.Address)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		if _, pattern := mux.Handler(r); pattern == "" {
@@ -150,6 +154,17 @@ func (s *Server) authorize(r *http.Request) (mailbox.Session, error) {
 		return mailbox.Session{}, errUnauthorized
 	}
 	return s.store.Session(r.Context(), token.Hash(), time.Now())
+}
+
+// admit waits until a device has few enough requests under way. Each may hold some
+// megabytes, of a body that comes slowly or an answer that is read slowly.
+func (s *Server) admit(ctx context.Context, address relay.Address) error {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	if !s.requests.enter(ctx, address) {
+		return &relay.Error{Code: relay.CodeRateLimited, Detail: "too many requests at a time", RetryAfter: time.Second}
+	}
+	return nil
 }
 
 func isUpgrade(r *http.Request) bool {
@@ -259,9 +274,8 @@ func (s *Server) refusal(err error) *relay.Error {
 type countingWriter struct {
 	http.ResponseWriter
 
-	s        *Server
-	status   int
-	hijacked bool
+	s      *Server
+	status int
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -276,9 +290,6 @@ func (w *countingWriter) WriteHeader(status int) {
 func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *countingWriter) count() {
-	if w.hijacked {
-		return
-	}
 	status := w.status
 	if status == 0 {
 		status = http.StatusOK

@@ -1,17 +1,25 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/server"
@@ -30,6 +38,16 @@ type answer struct {
 // http makes a request. The token may be empty; the body is marshalled, or sent as
 // it is if it is a string.
 func (n *node) http(t *testing.T, method, path, token string, body any, headers ...string) answer {
+	t.Helper()
+	a, err := n.try(t, method, path, token, body, headers...)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// try is http where the connection may end without an answer.
+func (n *node) try(t *testing.T, method, path, token string, body any, headers ...string) (answer, error) {
 	t.Helper()
 	var reader io.Reader
 	switch b := body.(type) {
@@ -62,12 +80,12 @@ func (n *node) http(t *testing.T, method, path, token string, body any, headers 
 	}
 	res, err := n.httpClient().Transport.RoundTrip(req)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		return answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	a := answer{status: res.StatusCode, header: res.Header}
 	if a.body, err = io.ReadAll(res.Body); err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		return answer{}, err
 	}
 	if res.StatusCode >= 400 {
 		if got := res.Header.Get("Content-Type"); got != relay.ProblemType {
@@ -77,7 +95,7 @@ func (n *node) http(t *testing.T, method, path, token string, body any, headers 
 			t.Errorf("%s %s: status %d with problem %s", method, path, res.StatusCode, a.body)
 		}
 	}
-	return a
+	return a, nil
 }
 
 // httpClient opens a connection of its own for every request.
@@ -292,6 +310,56 @@ func TestNothingAnswersStrangers(t *testing.T) {
 	}
 }
 
+// What is not a request to a path gets no other answer.
+func TestRequestsWithoutAPath(t *testing.T) {
+	n := start(t, open())
+	for _, line := range []string{"OPTIONS * HTTP/1.1", "PRI * HTTP/2.0", "GET http:///v1/account HTTP/1.1", "CONNECT example.org:443 HTTP/1.1", "GET /v1/account HTTP/1.0"} {
+		conn, err := n.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, line+"\r\nHost: relay.test\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		status, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(status, " 401 ") {
+			t.Errorf("%s: %q, %v", line, status, err)
+		}
+		_ = conn.Close()
+	}
+}
+
+// A panic is for the operator to read, without the address it was met at; what else
+// goes wrong with a connection is not.
+func TestPanicsAreLogged(t *testing.T) {
+	var b bytes.Buffer
+	web := &http.Server{
+		Handler:           http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") }),
+		ErrorLog:          log.New(server.PanicLog(slog.New(slog.NewTextHandler(&b, nil))), "", 0),
+		ReadHeaderTimeout: time.Minute,
+	}
+	p := newPipes()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = web.Serve(p) })
+	res, err := (&http.Transport{DialContext: p.dial}).RoundTrip(httptest.NewRequestWithContext(t.Context(), "GET", "http://relay.test/", nil))
+	if err == nil {
+		_ = res.Body.Close()
+		t.Error("a handler that panics has answered")
+	}
+	if err := web.Close(); err != nil {
+		t.Fatal(err)
+	}
+	serving.Wait()
+	if text := b.String(); !strings.Contains(text, "a bug") || !strings.Contains(text, "TestPanicsAreLogged") || strings.Contains(text, "pipe:") {
+		t.Errorf("the log says: %s", text)
+	}
+	b.Reset()
+	web.ErrorLog.Printf("http: TLS handshake error from 192.0.2.1:5: EOF")
+	if b.Len() != 0 {
+		t.Errorf("the log says: %s", b.String())
+	}
+}
+
 // rawStatus makes a request without a credential, and without looking at the body.
 func (n *node) rawStatus(t *testing.T, method, path string) int {
 	t.Helper()
@@ -462,11 +530,18 @@ func TestStrictBodiesEverywhere(t *testing.T) {
 		if got := n.http(t, op.method, path, token, body, "Content-Encoding", "gzip"); got.status != http.StatusUnsupportedMediaType {
 			t.Errorf("%s %s compressed: status %d", op.method, path, got.status)
 		}
-		// A little more than this call takes; with much more the connection would end
-		// while the client is still sending.
+		// A client that is still sending when the connection ends sees that, and perhaps
+		// not the answer.
 		refused := false
 		for _, size := range []int{200 << 10, relay.MaxRequest} {
-			got := n.http(t, op.method, path, token, `{"x":"`+strings.Repeat("y", size)+`"}`)
+			var got answer
+			err := error(syscall.ECONNRESET)
+			for tries := 0; tries < 20 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)); tries++ {
+				got, err = n.try(t, op.method, path, token, `{"x":"`+strings.Repeat("y", size)+`"}`)
+			}
+			if err != nil {
+				t.Fatalf("%s %s with %d bytes: %v", op.method, path, size, err)
+			}
 			if refused = got.status == http.StatusRequestEntityTooLarge; refused {
 				break
 			}

@@ -17,6 +17,10 @@ const (
 	// maxPending is how many of either may wait for it; then whoever brings more
 	// waits as well.
 	maxPending = 8 * maxBatch
+	// maxBatchBytes and maxPendingBytes bound the sends by what they hold, as large
+	// as they may be: the log that a transaction is written to, and the memory.
+	maxBatchBytes   = 8 << 20
+	maxPendingBytes = 64 << 20
 )
 
 // ingest is the way of every send and acknowledgement into the store. They gather
@@ -30,19 +34,20 @@ type ingest struct {
 	mu     sync.Mutex
 	change sync.Cond  // something came, or there is room again, or closed
 	sends  []*sending // guarded by mu, as all below
+	bytes  int        // in sends
 	acks   []mailbox.Ack
 	closed bool
 }
 
 // sending is a Put on its way, from a connection or from a request.
 type sending struct {
-	put mailbox.Put
+	put   mailbox.Put
+	bytes int // what it holds in memory
 
 	// Of a connection, which is told by [conn.stored].
-	conn  *conn
-	ref   uint64
-	bytes int
-	one   [1]relay.Outgoing // room for put.Envelopes
+	conn *conn
+	ref  uint64
+	one  [1]relay.Outgoing // room for put.Envelopes
 
 	// Of a request: the result, with room for it.
 	result chan error
@@ -69,13 +74,14 @@ var errStopping = &relay.Error{Code: relay.CodeUnavailable, Detail: "the relay i
 func (in *ingest) send(s *sending) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for len(in.sends) >= maxPending && !in.closed {
+	for (len(in.sends) >= maxPending || in.bytes >= maxPendingBytes) && !in.closed {
 		in.change.Wait()
 	}
 	if in.closed {
 		return errStopping
 	}
 	in.sends = append(in.sends, s)
+	in.bytes += s.bytes
 	in.change.Broadcast()
 	return nil
 }
@@ -113,16 +119,21 @@ func (in *ingest) take(sends []*sending, acks []mailbox.Ack) (_ []*sending, _ []
 		}
 		in.change.Wait()
 	}
-	sends, in.sends = shift(sends, in.sends)
-	acks, in.acks = shift(acks, in.acks)
+	n, bytes := 0, 0
+	for n < min(len(in.sends), maxBatch) && bytes < maxBatchBytes {
+		bytes += in.sends[n].bytes
+		n++
+	}
+	in.bytes -= bytes
+	sends, in.sends = shift(sends, in.sends, n)
+	acks, in.acks = shift(acks, in.acks, min(len(in.acks), maxBatch))
 	in.change.Broadcast()
 	return sends, acks, true
 }
 
-// shift moves up to a batch from the front of one slice into another, and closes
-// the gap without letting go of the memory.
-func shift[T any](into, from []T) (_, rest []T) {
-	n := min(len(from), maxBatch)
+// shift moves n values from the front of one slice into another, and closes the gap
+// without letting go of the memory.
+func shift[T any](into, from []T, n int) (_, rest []T) {
 	into = append(into, from[:n]...)
 	rest = from[:copy(from, from[n:])]
 	clear(from[len(rest):])

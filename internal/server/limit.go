@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -13,16 +14,17 @@ type Limits struct {
 	// MaxBody is the largest body of an envelope in bytes (64 KiB, which is also
 	// the most there can be).
 	MaxBody int
-	// ConnectionsPerAddress is how many WebSockets one address may have (256).
-	// An address is an IPv4 address or an IPv6 network of 64 bits.
+	// ConnectionsPerAddress is how many WebSockets one address may have, and how
+	// many connections for requests beside them (256). An address is an IPv4
+	// address or an IPv6 network of 64 bits.
 	ConnectionsPerAddress int
-	// BundlesPerHour is how many bundles one device may fetch (300). Beyond it
-	// are refusals.
+	// BundlesPerHour is how many bundles one account may fetch (300), with all its
+	// devices, of which it can have many. Beyond it are refusals.
 	BundlesPerHour int
 	// OneTimePerHour is how many bundles of one user come with one-time prekeys
 	// (100). Beyond it they come without.
 	OneTimePerHour int
-	// LookupsPerHour is how many usernames one device may look up (300).
+	// LookupsPerHour is how many usernames one account may look up (300).
 	LookupsPerHour int
 	// RegistrationsPerHour and LoginsPerHour are per address (30 and 1,200).
 	RegistrationsPerHour int
@@ -155,10 +157,71 @@ func (c *counter[K]) add(key K) bool {
 	return true
 }
 
+// enter adds in any case, and reports whether the key has no more than it may.
+func (c *counter[K]) enter(key K) (within bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts[key]++
+	return c.limit < 0 || c.counts[key] <= c.limit
+}
+
 func (c *counter[K]) remove(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts[key]--; c.counts[key] == 0 {
 		delete(c.counts, key)
+	}
+}
+
+// gates let a few at a time of each key in; the others wait.
+type gates[K comparable] struct {
+	width int
+
+	mu    sync.Mutex
+	gates map[K]*gate // guarded by mu
+}
+
+type gate struct {
+	inside chan struct{}
+	users  int // inside or waiting; guarded by mu of gates
+}
+
+func newGates[K comparable](width int) *gates[K] {
+	return &gates[K]{width: width, gates: make(map[K]*gate)}
+}
+
+// enter waits until there is room, but not longer than ctx; false if it ended
+// first. Whoever got in calls leave.
+func (s *gates[K]) enter(ctx context.Context, key K) bool {
+	s.mu.Lock()
+	g := s.gates[key]
+	if g == nil {
+		g = &gate{inside: make(chan struct{}, s.width)}
+		s.gates[key] = g
+	}
+	g.users++
+	s.mu.Unlock()
+	select {
+	case g.inside <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		s.forget(key, g)
+		return false
+	}
+}
+
+func (s *gates[K]) leave(key K) {
+	s.mu.Lock()
+	g := s.gates[key]
+	s.mu.Unlock()
+	<-g.inside
+	s.forget(key, g)
+}
+
+func (s *gates[K]) forget(key K, g *gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.users--; g.users == 0 {
+		delete(s.gates, key)
 	}
 }

@@ -1,19 +1,25 @@
 package server_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/chate2e/chate2e/internal/account"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/server"
+	"github.com/chate2e/chate2e/signal/curve"
 )
 
 // registerStatus tries to register a fresh person with a request made by hand.
@@ -77,6 +83,14 @@ func TestOnlyLoopbackIsLoopback(t *testing.T) {
 	}
 	if refused == 0 {
 		t.Error("requests through a proxy have no limit")
+	}
+
+	// On a relay that has a public name a proxy may be who comes, such as nginx, which
+	// says nothing unless it is told to.
+	o.server.Origins = []relay.Origin{n.origin, "https://chat.example.org:443"}
+	public := start(t, o)
+	if got := public.registerStatus(t, "Host", public.addr); got.problem.Code != relay.CodeInviteRequired {
+		t.Errorf("over loopback to a relay with a public name: status %d %s", got.status, got.body)
 	}
 
 	// A listener that others can reach is not a loopback listener.
@@ -160,6 +174,58 @@ func TestLimitsPerAddress(t *testing.T) {
 	}
 }
 
+// The limits do not depend on how a request is written down.
+func TestLimitsOfOddRequests(t *testing.T) {
+	o := open()
+	o.server.Limits.LoginsPerHour = 4
+	n := start(t, o)
+	_, host, _ := strings.Cut(string(n.origin), "://")
+	ask := func(path, version string) string {
+		t.Helper()
+		c, err := n.dial(t.Context(), "tcp", host) // from another port each time
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := fmt.Fprintf(c, "POST %s %s\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", path, version, host); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(c, answer); err != nil {
+			t.Fatal(err)
+		}
+		return string(answer[9:])
+	}
+	for _, path := range []string{"/V1/challenge", "/v1/Challenge", "/v1/CHALLENGE", "/v1/challenge/", "/v1//challenge", "//v1/challenge", "/v1/./challenge"} {
+		if got := ask(path, "HTTP/1.1"); got == "200" {
+			t.Errorf("%s is answered", path)
+		}
+	}
+	answered := 0
+	for i := range 12 {
+		path, version := "/v1/challenge", "HTTP/1.1"
+		if i%2 == 1 {
+			version = "HTTP/1.0"
+		}
+		switch i % 3 {
+		case 1:
+			path = "/v1/%63hallenge"
+		case 2:
+			path = "http://" + host + "/v1/challenge?x=1"
+		}
+		switch got := ask(path, version); got {
+		case "200":
+			answered++
+		case "429":
+		default:
+			t.Errorf("%s %s: status %s", version, path, got)
+		}
+	}
+	if answered != 4 {
+		t.Errorf("%d challenges were given, want 4", answered)
+	}
+}
+
 func TestConnectionsPerAddress(t *testing.T) {
 	o := open()
 	o.server.Limits.ConnectionsPerAddress = 3
@@ -179,6 +245,175 @@ func TestConnectionsPerAddress(t *testing.T) {
 	for range 6 {
 		n.register(t).connect(t)
 	}
+}
+
+// Connections that are no WebSockets, or not yet, are counted as well: a stranger who
+// says nothing, slowly, has a few of them and not all there are.
+func TestPlainConnectionsPerAddress(t *testing.T) {
+	o := open()
+	o.tcp, o.listen = true, "0.0.0.0:0" // so that loopback is an address like any other
+	o.server.Limits.ConnectionsPerAddress = 3
+	n := start(t, o)
+	dial := func() (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return conn, err
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Read(make([]byte, 1))
+		return conn, err
+	}
+	var conns []net.Conn
+	for i := range 5 {
+		conn, err := dial()
+		if (err == nil) != (i < 3) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+		conns = append(conns, conn)
+	}
+	if err := conns[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The relay notices in its own time.
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, err := dial(); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("after one was closed: %v", err)
+		}
+	}
+	// WebSockets are counted for themselves: these three do not keep others from
+	// making requests.
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		conn, err := dial()
+		_ = conn.Close()
+		if err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("after all were closed: %v", err)
+		}
+	}
+}
+
+// Whoever has asked too often is told so before the relay reads, and holds, what
+// she sends.
+func TestLimitsComeBeforeTheBody(t *testing.T) {
+	o := open()
+	o.server.Limits.RegistrationsPerHour = 1
+	o.server.Limits.LoginsPerHour = 1
+	n := start(t, o)
+	ask := func(path string) string {
+		t.Helper()
+		conn, err := n.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		return line
+	}
+	for _, path := range []string{"/v1/register", "/v1/token"} {
+		if got := n.http(t, "POST", path, "", "{}"); got.status != 400 {
+			t.Errorf("%s: status %d", path, got.status)
+		}
+		if got := ask(path); !strings.Contains(got, " 429 ") {
+			t.Errorf("%s without its body: %s", path, got)
+		}
+	}
+}
+
+// A device has so many requests under way, and its others wait: what they hold, in
+// bodies that do not come and answers that are not read, is bounded.
+func TestRequestsAtATime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		alice, bob := n.register(t), n.register(t)
+		token, other := n.token(t, alice), n.token(t, bob)
+		var slow []net.Conn
+		for range server.RequestsAtATime {
+			conn, err := n.dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fmt.Fprintf(conn, "PUT /v1/prekeys HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{", token); err != nil {
+				t.Fatal(err)
+			}
+			slow = append(slow, conn)
+		}
+		synctest.Wait()
+		began := time.Now()
+		if got := n.http(t, "GET", "/v1/account", other, nil); got.status != 200 || time.Since(began) != 0 {
+			t.Errorf("somebody else: status %d after %v", got.status, time.Since(began))
+		}
+		got := n.http(t, "GET", "/v1/account", token, nil)
+		if took := time.Since(began); got.problem.Code != relay.CodeRateLimited || took < time.Second || took > 30*time.Second {
+			t.Errorf("one request too many: status %d after %v", got.status, took)
+		}
+		// One that waits goes on when another ends.
+		time.AfterFunc(5*time.Second, func() { _ = slow[0].Close() })
+		began = time.Now()
+		if got := n.http(t, "GET", "/v1/account", token, nil); got.status != 200 || time.Since(began) != 5*time.Second {
+			t.Errorf("after one has ended: status %d after %v", got.status, time.Since(began))
+		}
+		// And all of them end by themselves.
+		time.Sleep(2 * time.Minute)
+		if got := n.http(t, "GET", "/v1/account", token, nil); got.status != 200 {
+			t.Errorf("two minutes later: status %d", got.status)
+		}
+		for _, conn := range slow {
+			_ = conn.Close()
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Sends that wait for the store are bounded by what they hold: when it is slow, whoever
+// brings more waits before the relay has read it.
+func TestSendsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := server.NewIngest()
+		const size = 256 << 10
+		var (
+			wg    sync.WaitGroup
+			taken atomic.Int64
+		)
+		for range 2 * server.MaxPendingBytes / size {
+			wg.Go(func() {
+				if in.Send(size) {
+					taken.Add(size)
+				}
+			})
+		}
+		synctest.Wait()
+		in.Close() // the others go without
+		wg.Wait()
+		if n := taken.Load(); n != server.MaxPendingBytes {
+			t.Errorf("%d MiB were taken, want %d", n>>20, server.MaxPendingBytes>>20)
+		}
+	})
 }
 
 // Strangers who fetch a person's bundles use up at most her quota of one-time
@@ -299,6 +534,16 @@ func TestLookupQuota(t *testing.T) {
 	}
 	_, err := bob.client.Username(t.Context(), "guess")
 	wantCode(t, "somebody else", err, relay.CodeUnknownUsername)
+	// More devices of an account have no quotas of their own.
+	phone := curve.GenerateKey()
+	if err := alice.client.UpdateDevices(t.Context(), alice.sign(t, 2,
+		account.Device{Number: 1, IdentityKey: alice.identity.PublicKey(), Added: time.Now()},
+		account.Device{Number: 2, IdentityKey: phone.PublicKey(), Added: time.Now()},
+	)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.client(t, relay.Address{User: alice.address.User, Device: 2}, phone).Username(t.Context(), "guess")
+	wantCode(t, "her other device", err, relay.CodeRateLimited)
 }
 
 func TestPrekeysThatHaveExpired(t *testing.T) {

@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +19,12 @@ import (
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chate2e/chate2e/internal/bus"
 	"github.com/chate2e/chate2e/internal/mailbox"
+	"github.com/chate2e/chate2e/internal/mailbox/sqlite"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
+	"github.com/chate2e/chate2e/internal/server"
 	"github.com/chate2e/chate2e/internal/testrand"
 )
 
@@ -187,7 +194,7 @@ func TestWindow(t *testing.T) {
 	ctx := t.Context()
 	alice, bob := n.register(t), n.register(t)
 	from := alice.connect(t)
-	const count = 2500
+	const count = 3500
 	var wg sync.WaitGroup
 	for w := range 10 {
 		wg.Go(func() {
@@ -220,13 +227,23 @@ func TestWindow(t *testing.T) {
 	if read() || len(got) < 1000 || len(got) > 1300 {
 		t.Fatalf("%d envelopes without an acknowledgement", len(got))
 	}
-	for acked := 0; ; {
+	for round, acked := 0, 0; ; round++ {
+		var handles []relay.Handle
 		for _, in := range got[acked:] {
-			if err := to.Ack(ctx, in.Handle); err != nil {
-				t.Fatal(err)
+			handles = append(handles, in.Handle)
+		}
+		// Over the connection or with a request, it makes no difference.
+		var err error
+		if acked = len(got); round%2 == 0 {
+			err = to.Ack(ctx, handles...)
+		} else {
+			for part := range slices.Chunk(handles, relay.MaxAcks) {
+				err = errors.Join(err, bob.client.Ack(ctx, part...))
 			}
 		}
-		acked = len(got)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if read() {
 			break
 		}
@@ -338,6 +355,42 @@ func TestTheFirstFrame(t *testing.T) {
 	}
 	if bye, status := s.end(t); bye == nil || status != websocket.StatusPolicyViolation {
 		t.Errorf("text: %v, status %v", bye, status)
+	}
+}
+
+// Whoever is refused a WebSocket is told so as everywhere else.
+func TestRefusedUpgrades(t *testing.T) {
+	n := start(t, open())
+	good := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="}
+	replaced := func(name string, value ...string) []string {
+		i := slices.Index(good, name)
+		return slices.Concat(good[:i], value, good[i+2:])
+	}
+	for name, test := range map[string]struct {
+		headers []string
+		code    relay.Code
+	}{
+		"a page of another origin": {append(slices.Clone(good), "Origin", "https://evil.example"), relay.CodeWrongOrigin},
+		"a file":                   {append(slices.Clone(good), "Origin", "null"), relay.CodeWrongOrigin},
+		"no key":                   {replaced("Sec-WebSocket-Key"), relay.CodeBadRequest},
+		"a bad key":                {replaced("Sec-WebSocket-Key", "Sec-WebSocket-Key", "x"), relay.CodeBadRequest},
+		"an old version":           {replaced("Sec-WebSocket-Version", "Sec-WebSocket-Version", "8"), relay.CodeBadRequest},
+		"no Connection":            {replaced("Connection"), relay.CodeUpgradeRequired},
+	} {
+		if got := n.http(t, "GET", "/v1/ws", "", nil, test.headers...); got.problem.Code != test.code {
+			t.Errorf("%s: status %d %s", name, got.status, got.body)
+		}
+	}
+	own, _, err := websocket.Dial(t.Context(), string(n.origin)+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // of a WebSocket
+		HTTPClient: n.httpClient(), HTTPHeader: http.Header{"Origin": {"http://relay.test"}},
+	})
+	if err != nil {
+		t.Fatalf("a page of the relay's own origin: %v", err)
+	}
+	_ = own.CloseNow()
+	var metrics bytes.Buffer
+	if err := n.server.WriteMetrics(&metrics); err != nil || !strings.Contains(metrics.String(), `requests_total{status="4xx"} 6`) {
+		t.Errorf("metrics: %v\n%s", err, metrics.String())
 	}
 }
 
@@ -510,6 +563,71 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// Many WebSocket libraries keep a connection alive with pings of the WebSocket
+// protocol itself. Those are answered, and hold a connection that has logged in as
+// well as ours do; one that has not gets no more time for them.
+func TestWebSocketPings(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		alice, bob := n.register(t), n.register(t)
+		ping := func(s socket) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			return s.Ping(ctx)
+		}
+		s := n.authenticated(t, bob)
+		s.next(t, relay.FramePush) // drained
+		got := make(chan string, 1)
+		go func() { // a ping is answered while somebody reads
+			defer close(got)
+			_, frame, err := s.Read(t.Context())
+			if err != nil {
+				return
+			}
+			if p, err := relay.ParsePush(frame[1:]); err == nil && len(p.Envelopes) == 1 {
+				got <- string(p.Envelopes[0].Body)
+			}
+		}()
+		for i := range 60 {
+			time.Sleep(30 * time.Second)
+			if err := ping(s); err != nil {
+				t.Fatalf("ping %d: %v", i, err)
+			}
+		}
+		if err := alice.client.Send(t.Context(), bob.address.User, outgoing("after half an hour")); err != nil {
+			t.Fatal(err)
+		}
+		if body := <-got; body != "after half an hour" {
+			t.Errorf("got %q", body)
+		}
+		_ = s.CloseNow()
+
+		s = n.socket(t)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _, _ = s.Read(t.Context())
+		}()
+		for range 4 {
+			time.Sleep(3 * time.Second)
+			_ = ping(s)
+		}
+		synctest.Wait()
+		select {
+		case <-ended:
+		default:
+			t.Error("pings hold a connection without a first frame")
+		}
+		_ = s.CloseNow()
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A wake that is lost costs a minute, and no message.
 func TestLostWake(t *testing.T) {
 	dir := t.TempDir()
@@ -657,6 +775,73 @@ func TestTopics(t *testing.T) {
 	}
 }
 
+// Whoever comes back gets the values of all her topics at once, and however large
+// they may be, that is no reason to take her for a slow reader.
+func TestManyTopicsAtOnce(t *testing.T) {
+	o := open()
+	o.tcp = true
+	n := start(t, o)
+	ctx := t.Context()
+	alice, bob := n.register(t), n.register(t)
+	var topics []relay.TopicID
+	for range 4 {
+		conn := alice.connect(t)
+		for range relay.MaxTopics / 4 {
+			topics = append(topics, relay.NewTopicID())
+			if err := conn.Publish(ctx, topics[len(topics)-1], make([]byte, relay.MaxTopicPayload)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// What comes after the last of them is answered when they are there.
+		if err := conn.Send(ctx, bob.address.User, outgoing("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := bob.connect(t)
+	if err := to.Subscribe(ctx, topics...); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(map[relay.TopicID]bool)
+	for len(heard) < len(topics) {
+		soon, cancel := context.WithTimeout(ctx, 30*time.Second)
+		e, err := to.Next(soon)
+		cancel()
+		if err != nil {
+			t.Fatalf("after the news of %d topics: %v", len(heard), err)
+		}
+		if e, ok := e.(relayclient.Topic); ok && len(e.Payload) == relay.MaxTopicPayload {
+			heard[e.Topic] = true
+		}
+	}
+}
+
+// A value is kept as long as its publisher is connected, and nothing else of the
+// frame it came in: else a thousand small values could hold 256 MB.
+func TestLargeFramesOfSmallValues(t *testing.T) {
+	o := open()
+	o.tcp = true
+	n := start(t, o)
+	alice := n.register(t)
+	s := n.authenticated(t, alice)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	// An unknown field, which is skipped.
+	ballast := append([]byte{0x7A, 0x80, 0x80, 0x0C}, make([]byte, 3<<16)...)
+	for i := range 400 {
+		s.write(t, append(relay.AppendPublish(nil, relay.TopicID{byte(i), byte(i >> 8)}, []byte("x")), ballast...))
+	}
+	s.write(t, relay.AppendPing(nil, relay.FramePing, 1))
+	s.next(t, relay.FramePong)
+	if after := heap(); after > before+20<<20 {
+		t.Errorf("400 values of one byte hold %d MiB", (after-before)>>20)
+	}
+}
+
 // When the storage fails, the relay says so to everybody and ends.
 func TestStorageFails(t *testing.T) {
 	o := open()
@@ -675,6 +860,45 @@ func TestStorageFails(t *testing.T) {
 		t.Errorf("healthz: status %d", got.status)
 	}
 	wantCode(t, "sending over the socket", conn.Send(t.Context(), alice.address.User, outgoing("x")), relay.CodeUnavailable)
+}
+
+// While the disk is full nothing new is acknowledged, and what is there is read and
+// deleted as ever.
+func TestDiskIsFull(t *testing.T) {
+	o := open()
+	o.full = new(atomic.Bool)
+	n := start(t, o)
+	alice, bob := n.register(t), n.register(t)
+	for _, body := range []string{"one", "two"} {
+		if err := alice.client.Send(t.Context(), bob.address.User, outgoing(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hers := alice.connect(t)
+	o.full.Store(true)
+	wantCode(t, "sending", alice.client.Send(t.Context(), bob.address.User, outgoing("x")), relay.CodeStorageFull)
+	wantCode(t, "sending over the socket", hers.Send(t.Context(), bob.address.User, outgoing("x")), relay.CodeStorageFull)
+	body := relay.SendRequest{To: bob.address.User, Envelopes: outgoing("x")}
+	if got := n.http(t, "POST", "/v1/messages", n.token(t, alice), body); got.status != 507 || got.problem.Code != relay.CodeStorageFull {
+		t.Errorf("status %d %s", got.status, got.body)
+	}
+	his := bob.connect(t)
+	if got := envelope(t, his); string(got.Body) != "one" {
+		t.Errorf("pushed %q", got.Body)
+	} else if err := his.Ack(t.Context(), got.Handle); err != nil {
+		t.Fatal(err)
+	}
+	left, _, err := bob.client.Pull(t.Context(), 0, 10)
+	for err == nil && len(left) == 2 { // the acknowledgement is on its way
+		left, _, err = bob.client.Pull(t.Context(), 0, 10)
+	}
+	if err != nil || len(left) != 1 || string(left[0].Body) != "two" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	o.full.Store(false)
+	if err := alice.client.Send(t.Context(), bob.address.User, outgoing("three")); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
 }
 
 // A relay that is told to stop finishes what it has begun, and says goodbye.
@@ -743,6 +967,49 @@ func TestStopping(t *testing.T) {
 		if !stored[body] {
 			t.Fatalf("message %s was acknowledged and is lost (%d of %d are there)", body, len(stored), len(acks))
 		}
+	}
+}
+
+// Strangers who connect and say nothing do not hold up a relay that stops.
+func TestStoppingWithStrangers(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = filepath.Join(dir, "relay.db")
+		n := start(t, o)
+		s := n.socket(t)
+		heard := make(chan error, 1)
+		go func() {
+			bye, _ := s.end(t)
+			heard <- bye
+		}()
+		synctest.Wait()
+		began := time.Now()
+		if err := n.stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		wantCode(t, "the stranger", <-heard, relay.CodeUnavailable)
+	})
+}
+
+// A relay that is told to stop while it is starting has no error to tell of.
+func TestStoppedAtOnce(t *testing.T) {
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "relay.db"), sqlite.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	s, err := server.New(store, bus.NewLocal(), server.Config{Origins: []relay.Origin{"http://relay.test:80"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Serve(ctx, newPipes()); err != nil {
+		t.Errorf("Serve: %v", err)
 	}
 }
 

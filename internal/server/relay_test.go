@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,9 +76,27 @@ type node struct {
 type option struct {
 	server server.Config
 	limits mailbox.Limits
-	tcp    bool   // real loopback connections
-	listen string // with tcp; 127.0.0.1:0 if empty
-	path   string // of the database; a fresh one if empty
+	tcp    bool         // real loopback connections
+	listen string       // with tcp; 127.0.0.1:0 if empty
+	path   string       // of the database; a fresh one if empty
+	full   *atomic.Bool // while it is true the disk is full; may be nil
+}
+
+// fullDisk is a store that has no room for new envelopes while full is true.
+type fullDisk struct {
+	mailbox.Store
+
+	full *atomic.Bool
+}
+
+func (s *fullDisk) Commit(ctx context.Context, batch *mailbox.Batch, now time.Time) error {
+	if !s.full.Load() {
+		return s.Store.Commit(ctx, batch, now)
+	}
+	for i := range batch.Puts {
+		batch.Puts[i].Err = mailbox.ErrStorageFull
+	}
+	return s.Store.Commit(ctx, &mailbox.Batch{Acks: batch.Acks}, now)
 }
 
 // start starts a relay. Registration is open unless the option says otherwise by
@@ -118,7 +137,11 @@ func start(t *testing.T, o option) *node {
 		defer logging.Unlock()
 		return n.log.Write(p)
 	}), nil))
-	if n.server, err = server.New(n.store, bus.NewLocal(), cfg); err != nil {
+	var store mailbox.Store = n.store
+	if o.full != nil {
+		store = &fullDisk{n.store, o.full}
+	}
+	if n.server, err = server.New(store, bus.NewLocal(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -69,14 +69,14 @@ var routeTable = []route{
 		media:       "text/html; charset=utf-8",
 	},
 	{
-		method: http.MethodPost, path: "/v1/challenge", open: true, name: "challenge", handle: challenge,
+		method: http.MethodPost, path: "/v1/challenge", open: true, name: "challenge", handle: limitLogins(challenge),
 		summary:     "Get a challenge to sign",
 		description: "Good for one login or registration within 60 seconds. There is no body.",
 		response:    relay.ChallengeResponse{},
 		codes:       []relay.Code{relay.CodeRateLimited},
 	},
 	{
-		method: http.MethodPost, path: "/v1/token", open: true, name: "token", handle: body(token)(smallBody),
+		method: http.MethodPost, path: "/v1/token", open: true, name: "token", handle: limitLogins(body(token)(smallBody)),
 		summary: "Log in",
 		description: "The signature is over \"ChatE2E relay login v1\" 0x00 ‖ length of origin (2 bytes, big-endian) ‖ origin ‖ " +
 			"length of challenge (1) ‖ challenge ‖ user ID (20) ‖ device number (1).",
@@ -84,7 +84,7 @@ var routeTable = []route{
 		codes: []relay.Code{relay.CodeBadChallenge, relay.CodeBadProof, relay.CodeWrongOrigin, relay.CodeAccountDisabled, relay.CodeRateLimited},
 	},
 	{
-		method: http.MethodPost, path: "/v1/register", open: true, created: true, name: "register", handle: body(register)(prekeyBody),
+		method: http.MethodPost, path: "/v1/register", open: true, created: true, name: "register", handle: limitRegistrations(body(register)(prekeyBody)),
 		summary: "Make an account",
 		description: "All of it is stored at once or not at all. The same request with a new proof may be repeated when the answer was lost. " +
 			"The signature is over \"ChatE2E relay register v1\" 0x00 ‖ origin, challenge, user ID and device number as for a login ‖ " +

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/chate2e/chate2e/internal/bus"
 	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
+	"github.com/chate2e/chate2e/signal/curve"
 )
 
 // Registration says who may make an account.
@@ -80,24 +80,35 @@ type Server struct {
 	handler        http.Handler
 	originPatterns []string
 	loopback       atomic.Bool // the listener is on loopback
+	public         bool        // clients elsewhere know the relay by a name
+	nobody         [32]byte    // a public key that no device has
 	numbers        atomic.Uint64
 
-	bundles       *quota[relay.Address]
+	bundles       *quota[relay.UserID]
 	oneTime       *quota[relay.UserID]
-	lookups       *quota[relay.Address]
+	lookups       *quota[relay.UserID]
 	topicFrames   *quota[relay.Address]
 	registrations *quota[netip.Prefix]
 	logins        *quota[netip.Prefix]
 	sockets       *counter[netip.Prefix]
+	plain         *counter[netip.Prefix] // connections that are not WebSockets
+	requests      *gates[relay.Address]
 
 	mu       sync.Mutex
 	draining bool                             // guarded by mu
 	conns    map[relay.Address]map[*conn]bool // guarded by mu
+	fresh    map[*conn]bool                   // that have not logged in; guarded by mu
 	live     sync.WaitGroup                   // connections; added to under mu while not draining
 }
 
-// topicsPerHour is how many frames about topics one device may send.
-const topicsPerHour = 3600
+const (
+	// topicsPerHour is how many frames about topics one device may send.
+	topicsPerHour = 3600
+	// requestsAtATime is how many requests of one device are served at a time;
+	// others wait, for admitTimeout at most.
+	requestsAtATime = 8
+	admitTimeout    = 20 * time.Second
+)
 
 // New returns a relay that is not running yet.
 func New(store mailbox.Store, b bus.Bus, cfg Config) (*Server, error) {
@@ -113,20 +124,25 @@ func New(store mailbox.Store, b bus.Bus, cfg Config) (*Server, error) {
 	limits := cfg.Limits.withDefaults()
 	s := &Server{
 		cfg: cfg, limits: limits, log: cfg.Logger, store: store, bus: b,
-		bundles:       newQuota[relay.Address](limits.BundlesPerHour),
+		bundles:       newQuota[relay.UserID](limits.BundlesPerHour),
 		oneTime:       newQuota[relay.UserID](limits.OneTimePerHour),
-		lookups:       newQuota[relay.Address](limits.LookupsPerHour),
+		lookups:       newQuota[relay.UserID](limits.LookupsPerHour),
 		topicFrames:   newQuota[relay.Address](topicsPerHour),
 		registrations: newQuota[netip.Prefix](limits.RegistrationsPerHour),
 		logins:        newQuota[netip.Prefix](limits.LoginsPerHour),
 		sockets:       newCounter[netip.Prefix](limits.ConnectionsPerAddress),
+		plain:         newCounter[netip.Prefix](limits.ConnectionsPerAddress),
+		requests:      newGates[relay.Address](requestsAtATime),
 		conns:         make(map[relay.Address]map[*conn]bool),
+		fresh:         make(map[*conn]bool),
 	}
 	for _, o := range cfg.Origins {
 		_, host, _ := strings.Cut(string(o), "://")
 		_, shown, _ := strings.Cut(o.URL(), "://")
 		s.originPatterns = append(s.originPatterns, host, shown)
+		s.public = s.public || !o.Loopback()
 	}
+	s.nobody = curve.GenerateKey().PublicKey()
 	s.ingest = newIngest(store, b, &s.metrics)
 	s.handler = s.routes()
 	return s, nil
@@ -148,7 +164,8 @@ type rawConnKey struct{}
 // [mailbox.ErrFailed] when the store has failed: then the process should end.
 // Serve can be called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	key, err := s.store.ChallengeKey(ctx)
+	// Whoever is told to stop at once stops like everybody else, without an error.
+	key, err := s.store.ChallengeKey(context.WithoutCancel(ctx))
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting: %w", err), l.Close())
 	}
@@ -162,8 +179,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       keepAlive,
 		MaxHeaderBytes:    maxHeader,
-		// What it would log are addresses of people whose handshake failed.
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog:          log.New(panicLog{s.log}, "", 0),
+		ConnState:         s.count,
+		// It would say yes to anybody who asks for "*".
+		DisableGeneralOptionsHandler: true,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, rawConnKey{}, c)
 		},
@@ -197,6 +216,37 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return result
 }
 
+// count counts the connections of each address that are not WebSockets, and closes
+// those that are too many. It is called whenever a connection changes its state.
+func (s *Server) count(c net.Conn, state http.ConnState) {
+	remote := addrOf(c.RemoteAddr().String())
+	if s.exempt(remote) {
+		return
+	}
+	switch state {
+	case http.StateNew:
+		if !s.plain.enter(networkOf(remote)) {
+			_ = c.Close() // whoever serves it finds it closed
+		}
+	case http.StateHijacked, http.StateClosed:
+		s.plain.remove(networkOf(remote))
+	case http.StateActive, http.StateIdle:
+	}
+}
+
+// panicLog gets what [http.Server] logs. It passes a panic of ours on, without the
+// address that comes with it, and drops the rest: handshakes that failed, and whose.
+type panicLog struct{ log *slog.Logger }
+
+// Write implements [io.Writer].
+func (l panicLog) Write(p []byte) (int, error) {
+	if text, ok := strings.CutPrefix(string(p), "http: panic serving "); ok {
+		_, text, _ = strings.Cut(text, ": ")
+		l.log.Error("a request met a fault of the relay", "panic", strings.TrimSpace(text))
+	}
+	return len(p), nil
+}
+
 // shutdown ends requests and connections, letting those that have begun finish.
 func (s *Server) shutdown(ctx context.Context, web *http.Server, reason error) {
 	status := websocket.StatusServiceRestart
@@ -205,6 +255,9 @@ func (s *Server) shutdown(ctx context.Context, web *http.Server, reason error) {
 	}
 	s.mu.Lock()
 	s.draining = true
+	for c := range s.fresh {
+		c.close(status, errStopping)
+	}
 	for _, conns := range s.conns {
 		for c := range conns {
 			c.close(status, errStopping)
@@ -220,15 +273,23 @@ func (s *Server) shutdown(ctx context.Context, web *http.Server, reason error) {
 	s.live.Wait()
 }
 
-// begin counts a connection that begins; false if none may begin any more.
-func (s *Server) begin() bool {
+// begin makes a connection known that has not logged in yet, until settled; false if
+// none may begin any more.
+func (s *Server) begin(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
 		return false
 	}
 	s.live.Add(1)
+	s.fresh[c] = true
 	return true
+}
+
+func (s *Server) settled(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.fresh, c)
 }
 
 // register makes a connection known, so that it can be ended with the others.
@@ -268,14 +329,12 @@ func (s *Server) unregister(c *conn) {
 	}
 }
 
-// recheck makes the connections of these devices see whether they may go on.
-func (s *Server) recheck(user relay.UserID, devices []relay.DeviceNumber) {
+// each calls f for each connection of a device. f must not wait.
+func (s *Server) each(address relay.Address, f func(*conn)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range devices {
-		for c := range s.conns[relay.Address{User: user, Device: d}] {
-			c.recheck()
-		}
+	for c := range s.conns[address] {
+		f(c)
 	}
 }
 

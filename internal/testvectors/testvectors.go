@@ -1,5 +1,5 @@
-// Package testvectors opens the collections of test vectors that are not part
-// of this repository. Only tests import it.
+// Package testvectors reads test vectors: the project's own ([File], [Own]), and
+// collections that are not part of this repository. Only tests import it.
 //
 //	var file struct{ TestGroups []… }
 //	testvectors.Wycheproof(t, "x25519_test.json", &file)

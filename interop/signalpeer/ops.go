@@ -55,6 +55,20 @@ func newPeer(spqr string, suite pqxdh.Suite) *peer {
 		"verify":             handle(p.verify),
 		"fingerprint":        handle(p.fingerprint),
 		"fingerprintCompare": handle(p.fingerprintCompare),
+
+		"senderKeyDistribution": handle(p.senderKeyDistribution),
+		"senderKeyProcess":      handle(p.senderKeyProcess),
+		"groupEncrypt":          handle(p.groupEncrypt),
+		"groupDecrypt":          handle(p.groupDecrypt),
+		"serverCertificate":     handle(p.serverCertificate),
+		"senderCertificate":     handle(p.senderCertificate),
+		"validateCertificate":   handle(p.validateCertificate),
+		"sealedEncrypt":         handle(p.sealedEncrypt),
+		"sealedDecrypt":         handle(p.sealedDecrypt),
+		"sealedContent":         handle(p.sealedContent),
+		"sealedMulti":           handle(p.sealedMulti),
+		"sealedToContent":       handle(p.sealedToContent),
+		"decryptionError":       handle(p.decryptionError),
 	}
 	return p
 }
@@ -342,6 +356,7 @@ func (p *peer) processBundle(r processBundleRequest) (empty, error) {
 		return empty{}, err
 	}
 	owner.use(remote, record)
+	owner.registrations[remote] = parsed.RegistrationID
 	return empty{}, nil
 }
 
@@ -395,6 +410,11 @@ func (p *peer) decrypt(r decryptRequest) (decryptReply, error) {
 	if err = r.check(); err != nil {
 		return decryptReply{}, err
 	}
+	return p.open(owner, remote, r.messageRequest)
+}
+
+// open opens a message of a session.
+func (p *peer) open(owner *party, remote signal.Address, r messageRequest) (decryptReply, error) {
 	suite, err := p.suiteOf(r.Message)
 	if err != nil {
 		return decryptReply{}, err
@@ -404,23 +424,24 @@ func (p *peer) decrypt(r decryptRequest) (decryptReply, error) {
 		return decryptReply{}, err
 	}
 	var met *curve.PublicKey
-	if h := message.Handshake(); h != nil {
+	h := message.Handshake()
+	if h != nil {
 		met = &h.IdentityKey
 	}
 	record, err := owner.record(suite, remote, met)
 	if err != nil {
 		return decryptReply{}, err
 	}
-	opened, err := record.Decrypt(message, &owner.identity, owner.preKeys(message.Handshake()), now(nil))
+	opened, err := record.Decrypt(message, &owner.identity, owner.preKeys(h), now(nil))
 	if err != nil {
 		return decryptReply{}, err
 	}
 	owner.consume(opened.Used)
 	owner.use(remote, record)
-	if opened.Plaintext == nil {
-		opened.Plaintext = []byte{}
+	if h != nil {
+		owner.registrations[remote] = h.RegistrationID
 	}
-	return decryptReply{opened.Plaintext}, nil
+	return decryptReply{append([]byte{}, opened.Plaintext...)}, nil
 }
 
 // suiteOf returns the suite of a message by its session version, the high half of the first byte.

@@ -11,6 +11,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/senderkey"
 	"github.com/chate2e/chate2e/signal/session"
 )
 
@@ -26,6 +27,11 @@ type party struct {
 	known    map[signal.Address]curve.PublicKey
 	lenient  map[signal.Address]bool // their identity key may change without a word
 	sessions map[signal.Address]*sessions
+
+	registrations map[signal.Address]uint32
+
+	senders   map[senderkey.GroupID]*senderkey.Sender
+	receivers map[chain]*senderkey.Receiver
 }
 
 const maxRegistrationID = 0x3fff
@@ -41,6 +47,11 @@ func newParty(at signal.Address, key *curve.PrivateKey, registrationID *uint32) 
 		known:    map[signal.Address]curve.PublicKey{},
 		lenient:  map[signal.Address]bool{},
 		sessions: map[signal.Address]*sessions{},
+
+		registrations: map[signal.Address]uint32{},
+
+		senders:   map[senderkey.GroupID]*senderkey.Sender{},
+		receivers: map[chain]*senderkey.Receiver{},
 	}
 }
 

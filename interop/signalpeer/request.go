@@ -12,6 +12,8 @@ import (
 	"github.com/chate2e/chate2e/signal/kem"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/safety"
+	"github.com/chate2e/chate2e/signal/sealed"
+	"github.com/chate2e/chate2e/signal/senderkey"
 	"github.com/chate2e/chate2e/signal/session"
 )
 
@@ -50,6 +52,14 @@ var names = []struct {
 	{curve.ErrPrivateKey, "InvalidKey", 0},
 	{curve.ErrLowOrder, "InvalidKey", 0},
 	{kem.ErrPublicKey, "InvalidKey", 0},
+	{senderkey.ErrDuplicate, "DuplicatedMessage", 1},
+	{senderkey.ErrNoChain, "SessionNotFound", 0},
+	{senderkey.ErrMalformed, "InvalidMessage", 0},
+	{senderkey.ErrDecrypt, "InvalidMessage", 0},
+	{senderkey.ErrSuite, "InvalidMessage", 0},
+	{sealed.ErrMalformed, "InvalidMessage", 0},
+	{sealed.ErrOpen, "InvalidMessage", 0},
+	{sealed.ErrCertificate, "InvalidSignature", 0},
 	{safety.ErrScannable, "InvalidFingerprint", 0},
 	{safety.ErrVersion, "InvalidFingerprint", 0},
 	{safety.ErrParty, "InvalidFingerprint", 0},

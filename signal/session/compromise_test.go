@@ -64,7 +64,7 @@ func (x *thief) follow(ends [2]*party, from int, before [2]*session.Record, l le
 
 // secured returns the first epoch of the post-quantum ratchet of which nothing is
 // in either state: its key pair is still to be made.
-func secured(ends [2]*party, t *testing.T) uint64 {
+func secured(t *testing.T, ends [2]*party) uint64 {
 	t.Helper()
 	a, b := ends[0].pq(t), ends[1].pq(t)
 	epoch := max(a.Epoch, b.Epoch)
@@ -111,7 +111,7 @@ func TestHealing(t *testing.T) {
 					session.Copy(alice.record), session.Copy(bob.record),
 				}}
 			}
-			epoch := secured(ends, t)
+			epoch := secured(t, ends)
 			var read, unread [3]int // messages that had to be read, or must not
 			for n := 0; alice.pq(t).Completed < epoch || bob.pq(t).Completed < epoch || read[doubleBroken]+unread[doubleBroken] < n || unread[doubleBroken] < 20; n++ {
 				l, before := exchange(t, ends, turn)

@@ -296,28 +296,42 @@ func FuzzDecrypt(f *testing.F) {
 		bob    *party
 		stored []byte
 	}
-	lives := map[pqxdh.Suite]live{}
-	for _, suite := range suites {
+	lives := map[byte]live{}
+	const epochsLater = 0x10
+	add := func(which byte, suite pqxdh.Suite, talk func(t *testing.T, alice, bob *party)) {
 		t := new(testing.T)
 		alice, bob := talking(t, suite)
+		talk(t, alice, bob)
 		bob.opens(t, alice.sendMany(t, 3)[2])
 		bob.send(t)
 		stored := bob.record.Append(nil)
-		lives[suite] = live{bob, stored}
+		lives[which] = live{bob, stored}
 		// Genuine messages without their tags, which nobody can guess.
 		for _, l := range alice.sendMany(t, 2) {
-			f.Add(byte(suite), byte(l.kind), untagged(suite, l))
+			f.Add(which, byte(l.kind), untagged(suite, l))
 		}
 		alice.initiate(t, bob)
 		first := alice.send(t)
-		f.Add(byte(suite), byte(first.kind), untagged(suite, first))
+		f.Add(which, byte(first.kind), untagged(suite, first))
 	}
-	f.Fuzz(func(t *testing.T, suite, kind byte, b []byte) {
-		l, ok := lives[pqxdh.Suite(suite)]
+	for _, suite := range suites {
+		add(byte(suite), suite, func(*testing.T, *party, *party) {})
+	}
+	for _, suite := range tripleSuites {
+		// In the second epoch, where one more chunk may complete something.
+		add(byte(suite)|epochsLater, suite, func(t *testing.T, alice, bob *party) {
+			for bob.pq(t).Completed < 2 || bob.pq(t).Held+1 < bob.pq(t).Needed {
+				bob.opens(t, alice.send(t))
+				alice.opens(t, bob.send(t))
+			}
+		})
+	}
+	f.Fuzz(func(t *testing.T, which, kind byte, b []byte) {
+		l, ok := lives[which]
 		if !ok {
 			return
 		}
-		m, err := parse(pqxdh.Suite(suite), session.Type(kind), b)
+		m, err := parse(pqxdh.Suite(which&^epochsLater), session.Type(kind), b)
 		if err != nil {
 			return
 		}

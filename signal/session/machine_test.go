@@ -2,8 +2,10 @@ package session_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -20,14 +22,17 @@ import (
 // at any time, at once as well; messages are sent, lost, reordered, duplicated and
 // corrupted; records are stored and read again, sessions archived, prekeys
 // rotated and expired; old first messages come again, to the same record and to an
-// empty one. In the end all calms down.
+// empty one. Where there is a post-quantum ratchet, the two talk long enough for its
+// epochs, and what messages carry of it is corrupted, and put into other messages. In
+// the end all calms down.
 //
 // Run more of it with -rapid.checks.
 func TestMachine(t *testing.T) {
 	eachSuite(t, func(t *testing.T, suite pqxdh.Suite) {
+		epochs := uint64(0)
 		rapid.Check(t, func(t *rapid.T) {
 			m := newMachine(suite)
-			t.Repeat(map[string]func(*rapid.T){
+			actions := map[string]func(*rapid.T){
 				"initiate":               m.initiate,
 				"send":                   m.send,
 				"send again":             m.send, // twice as often
@@ -41,9 +46,19 @@ func TestMachine(t *testing.T) {
 				"days pass":              m.daysPass,
 				"replay to an empty one": m.replayToEmpty,
 				"reflect":                m.reflect,
-			})
+			}
+			if slices.Contains(tripleSuites, suite) {
+				actions["converse"] = m.converse
+				actions["corrupt the post-quantum part"] = m.corruptPQ
+				actions["swap the post-quantum part"] = m.swapPQ
+			}
+			t.Repeat(actions)
 			m.calmDown(t)
+			epochs += m.epochs
 		})
+		if t.Logf("%d epochs", epochs); epochs == 0 && slices.Contains(tripleSuites, suite) && !t.Failed() {
+			t.Error("no epoch was completed")
+		}
 	})
 }
 
@@ -59,6 +74,7 @@ type machine struct {
 	now       time.Time
 	players   [2]*player
 	initiated int
+	epochs    uint64 // of the post-quantum ratchet that were completed
 }
 
 // player is a party, and what the model knows about it.
@@ -83,6 +99,9 @@ type known struct{ chains []curve.PublicKey }
 // begun is a session that somebody initiated.
 type begun struct {
 	name safety.Fingerprint
+	// epochs are those of the post-quantum keys that both have sent with last, by
+	// the sender's name.
+	epochs map[string]uint64
 	// until is when the responder erases the prekeys.
 	until time.Time
 }
@@ -92,6 +111,7 @@ type sent struct {
 	letter
 	session *begun
 	chain   curve.PublicKey
+	epoch   uint64 // of its post-quantum key
 	opened  bool
 }
 
@@ -134,7 +154,7 @@ func (p *player) start(t *rapid.T, oneTime bool, now time.Time) {
 	if err != nil {
 		t.Fatalf("Initiate: %v", err)
 	}
-	p.current = &begun{name: trace.Session, until: p.peer.preKeys.made[0].Add(keep)}
+	p.current = &begun{name: trace.Session, until: p.peer.preKeys.made[0].Add(keep), epochs: map[string]uint64{}}
 	if expires := trace.Handshake.Expires; !expires.IsZero() {
 		// The signed prekey is the older one of the two, and is kept to the day.
 		p.current.until = expires.AddDate(0, 0, pqxdh.GraceDays)
@@ -162,6 +182,10 @@ func (p *player) sent(t *rapid.T, now time.Time) (*sent, error) {
 		t.Fatal(err)
 	}
 	s := &sent{letter: l, session: p.current, chain: message.Header().RatchetKey}
+	if pq := l.trace.PQ; pq != nil {
+		s.epoch = pq.KeyEpoch
+		p.current.epochs[p.id.Address.Name] = s.epoch
+	}
 	p.peer.coming = append(p.peer.coming, s)
 	return s, nil
 }
@@ -197,6 +221,9 @@ func (p *player) opens(s *sent, now time.Time) bool {
 		// Either we have initiated the session, and she has answered, or her letter
 		// carries the handshake, and our prekeys are still there.
 		return s.kind == session.TypeMessage || now.Before(s.session.until)
+	}
+	if s.epoch+1 < s.session.epochs[p.id.Address.Name] {
+		return false // too late by an epoch
 	}
 	if p.record.Suite() == pqxdh.Chate2eV1 {
 		return true // no schedule here skips so many keys that some are dropped
@@ -304,6 +331,91 @@ func (m *machine) corrupt(t *rapid.T) {
 	}
 	p.show(t, s, opened)
 	p.coming = slices.DeleteFunc(p.coming, func(other *sent) bool { return other == s })
+}
+
+// converse has the two talk for a while, on a network that loses some letters and
+// keeps others back.
+func (m *machine) converse(t *rapid.T) {
+	p := m.draw(t)
+	if p.current == nil && p.peer.current == nil {
+		m.initiate(t)
+	}
+	if p.current == nil {
+		p = p.peer
+	}
+	loss, late := rapid.IntRange(0, 20).Draw(t, "loss"), rapid.IntRange(0, 5).Draw(t, "late")
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "schedule"), 0))
+	for range rapid.SampledFrom([]int{5, 50, 150}).Draw(t, "letters") {
+		s, err := p.sent(t, m.now)
+		if err != nil {
+			t.Skip(err)
+		}
+		if event := s.trace.PQ; event.Completed > 0 {
+			m.epochs++
+		}
+		to, last := p.peer, len(p.peer.coming)-1
+		fate := r.IntN(100)
+		if fate >= loss && fate < loss+late {
+			continue // it stays on its way
+		}
+		to.coming = to.coming[:last]
+		if fate >= loss {
+			to.receive(t, s, m.now)
+		}
+		if to.current != nil && r.IntN(5) > 0 {
+			p = to
+		}
+	}
+}
+
+// pick draws a letter that a player has opened or that is on its way, and parses it.
+func (p *player) pick(t *rapid.T) (*sent, *session.Message) {
+	letters := slices.Concat(p.coming, p.shown)
+	if len(letters) == 0 {
+		t.Skip("nothing was sent")
+	}
+	s := rapid.SampledFrom(letters).Draw(t, "letter")
+	m, err := parse(p.record.Suite(), s.kind, s.bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, m
+}
+
+// deliverPQ delivers a letter that carries something else of the post-quantum
+// ratchet, which must be refused.
+func (m *machine) deliverPQ(t *rapid.T, p *player, s *sent, message *session.Message, pq []byte) {
+	if bytes.Equal(pq, session.PQ(message)) {
+		t.Skip("nothing has changed")
+	}
+	_, err := p.open(s.kind, session.WithPQ(message, pq), m.now)
+	p.mustRefuse(t, err)
+}
+
+func (m *machine) corruptPQ(t *rapid.T) {
+	p := m.draw(t)
+	s, message := p.pick(t)
+	pq := bytes.Clone(session.PQ(message))
+	pq[rapid.IntRange(0, len(pq)-1).Draw(t, "at")] ^= rapid.ByteRange(1, 255).Draw(t, "bits")
+	m.deliverPQ(t, p, s, message, pq)
+}
+
+// swapPQ puts what one letter carries of the post-quantum ratchet, a chunk of an old
+// epoch perhaps, into another, or its exchange under the epoch and key of the other.
+func (m *machine) swapPQ(t *rapid.T) {
+	p := m.draw(t)
+	s, message := p.pick(t)
+	_, other := p.pick(t)
+	ours, theirs := session.PQ(message), session.PQ(other)
+	if rapid.Bool().Draw(t, "the exchange alone") {
+		head := func(pq []byte) int {
+			_, epoch := binary.Uvarint(pq[1:])
+			_, index := binary.Uvarint(pq[1+epoch:])
+			return 1 + epoch + index
+		}
+		theirs = slices.Concat(ours[:head(ours)], theirs[head(theirs):])
+	}
+	m.deliverPQ(t, p, s, message, theirs)
 }
 
 func (m *machine) restart(t *rapid.T) {

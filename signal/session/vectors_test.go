@@ -8,8 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/secret"
+	"github.com/chate2e/chate2e/internal/testvectors"
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/kem"
@@ -27,8 +26,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the test vectors anew")
-
-const vectorFolder = "../../testdata/vectors"
 
 // expectations are the outcomes a vector can name, with the error that each is.
 var expectations = map[string]error{
@@ -46,184 +43,62 @@ var expectations = map[string]error{
 
 var errMalformed = errors.New("malformed")
 
-// vector is a file of testdata/vectors: header lines, a blank line, a body.
-type vector struct {
-	header []field
-	body   []byte
-}
+// vector is a file of testdata/vectors.
+type vector struct{ *testvectors.File }
 
-type field struct{ name, value string }
-
-func (v *vector) add(name, value string)       { v.header = append(v.header, field{name, value}) }
-func (v *vector) addHex(name string, b []byte) { v.add(name, hex.EncodeToString(b)) }
-
-func (v *vector) all(name string) []string {
-	var values []string
-	for _, f := range v.header {
-		if f.name == name {
-			values = append(values, f.value)
-		}
-	}
-	return values
-}
-
-func (v *vector) get(t *testing.T, name string) string {
+func (v vector) address(t *testing.T, name string) signal.Address {
 	t.Helper()
-	values := v.all(name)
-	if len(values) != 1 {
-		t.Fatalf("%d headers %q, want one", len(values), name)
-	}
-	return values[0]
+	user, device := v.Address(t, name)
+	return signal.Address{Name: user, Device: device}
 }
 
-func (v *vector) has(name string) bool { return len(v.all(name)) > 0 }
-
-func (v *vector) hex(t *testing.T, name string) []byte {
-	t.Helper()
-	return unhex(t, v.get(t, name))
-}
-
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func (v *vector) address(t *testing.T, name string) signal.Address {
-	t.Helper()
-	user, device, _ := strings.Cut(v.get(t, name), "/")
-	n, err := strconv.ParseUint(device, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return signal.Address{Name: user, Device: uint32(n)}
-}
-
-func (v *vector) format() []byte {
-	var b bytes.Buffer
-	for _, f := range v.header {
-		fmt.Fprintf(&b, "%s: %s\n", f.name, f.value)
-	}
-	b.WriteByte('\n')
-	for line := range slices.Chunk([]byte(hex.EncodeToString(v.body)), 100) {
-		b.Write(line)
-		b.WriteByte('\n')
-	}
-	return b.Bytes()
-}
-
-func parseVector(t *testing.T, data []byte) *vector {
-	t.Helper()
-	header, body, ok := strings.Cut(string(data), "\n\n")
-	if !ok {
-		t.Fatal("no blank line after the header")
-	}
-	v := &vector{body: unhex(t, strings.ReplaceAll(body, "\n", ""))}
-	for line := range strings.Lines(header) {
-		name, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		if !ok {
-			t.Fatalf("header line %q", line)
-		}
-		v.add(name, value)
-	}
-	return v
-}
-
-// TestVectors checks every file of testdata/vectors, and that the files are the
-// ones that makeVectors makes.
+// TestVectors checks the files of testdata/vectors that are about handshakes,
+// ratchets and messages.
 func TestVectors(t *testing.T) {
-	made := makeVectors(t)
-	if *update {
-		if err := os.RemoveAll(vectorFolder); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(vectorFolder, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for name, v := range made {
-			if err := os.WriteFile(filepath.Join(vectorFolder, name), v.format(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	entries, err := os.ReadDir(vectorFolder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := len(entries), len(made); got != want {
-		t.Errorf("%d files, but %d vectors are made: run with -update", got, want)
-	}
-	for _, entry := range entries {
-		t.Run(entry.Name(), func(t *testing.T) {
-			data, err := os.ReadFile(filepath.Join(vectorFolder, entry.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			v := parseVector(t, data)
-			if m := made[entry.Name()]; m == nil || !bytes.Equal(data, m.format()) {
-				t.Error("differs from what is made: run with -update")
-			}
-			want, known := expectations[v.get(t, "expect")]
-			if !known {
-				t.Fatalf("expect: %q", v.get(t, "expect"))
-			}
-			var got error
-			switch kind := v.get(t, "kind"); kind {
+	testvectors.Own{
+		Folder: "../../testdata/vectors", Kinds: []string{"bundle", "message", "ratchet"},
+		Made: makeVectors(t), Outcomes: expectations,
+		Check: func(t *testing.T, kind string, f *testvectors.File) error {
+			v := vector{f}
+			switch kind {
 			case "bundle":
-				got = v.checkBundle(t)
+				return v.checkBundle(t)
 			case "message":
-				got = v.checkMessage(t)
-			case "ratchet":
-				got = v.checkRatchet(t)
+				return v.checkMessage(t)
 			default:
-				t.Fatalf("kind: %q", kind)
+				return v.checkRatchet(t)
 			}
-			if !errors.Is(got, want) {
-				t.Errorf("got %v, want %v", got, want)
-			}
-		})
-	}
+		},
+	}.Run(t, *update)
 }
 
-func (v *vector) now(t *testing.T) time.Time {
-	t.Helper()
-	now, err := time.Parse(time.RFC3339, v.get(t, "now"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return now
-}
-
-func (v *vector) checkBundle(t *testing.T) error {
-	bundle, err := pqxdh.ParseBundle(v.body)
+func (v vector) checkBundle(t *testing.T) error {
+	bundle, err := pqxdh.ParseBundle(v.Body)
 	if err != nil {
 		return errMalformed
 	}
-	return bundle.Verify(pqxdh.Chate2eV1, v.address(t, "them"), v.now(t))
+	return bundle.Verify(pqxdh.Chate2eV1, v.address(t, "them"), v.Time(t, "now"))
 }
 
-func (v *vector) checkRatchet(t *testing.T) error {
-	our, err := curve.NewPrivateKey(v.hex(t, "our-private"))
+func (v vector) checkRatchet(t *testing.T) error {
+	our, err := curve.NewPrivateKey(v.Hex(t, "our-private"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := secret.ParseKey(v.hex(t, "root"))
+	root, err := secret.ParseKey(v.Hex(t, "root"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := strconv.ParseUint(v.get(t, "n"), 10, 32)
+	n, err := strconv.ParseUint(v.Get(t, "n"), 10, 32)
 	if err != nil {
 		t.Fatal(err)
 	}
 	state := ratchet.NewResponder(chate2eRules, root, our)
-	opening, err := state.Receive(ratchet.Header{RatchetKey: curve.PublicKey(v.hex(t, "ratchet-key")), N: uint32(n)})
+	opening, err := state.Receive(ratchet.Header{RatchetKey: curve.PublicKey(v.Hex(t, "ratchet-key")), N: uint32(n)})
 	if err != nil {
 		return err
 	}
-	if got, want := opening.Seed()[:], v.hex(t, "seed"); !bytes.Equal(got, want) {
+	if got, want := opening.Seed()[:], v.Hex(t, "seed"); !bytes.Equal(got, want) {
 		t.Errorf("seed %x, want %x", got, want)
 	}
 	return nil
@@ -233,8 +108,8 @@ func (v *vector) checkRatchet(t *testing.T) error {
 // code under test.
 var chate2eRules = ratchet.Rules{RootInfo: "ChatE2E v1 root step", MaxForward: 25_000, MaxSkipped: 2_000, MaxChains: 5}
 
-func (v *vector) checkMessage(t *testing.T) error {
-	private, err := curve.NewPrivateKey(v.hex(t, "identity-private"))
+func (v vector) checkMessage(t *testing.T) error {
+	private, err := curve.NewPrivateKey(v.Hex(t, "identity-private"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,44 +118,44 @@ func (v *vector) checkMessage(t *testing.T) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.has("trusted") {
-		record.Trust(curve.PublicKey(v.hex(t, "trusted")))
+	if v.Has("trusted") {
+		record.Trust(curve.PublicKey(v.Hex(t, "trusted")))
 	}
-	for _, before := range v.all("before") {
-		if _, err := v.deliver(t, record, us, unhex(t, before)); err != nil {
+	for _, before := range v.All("before") {
+		if _, err := v.deliver(t, record, us, testvectors.Unhex(t, before)); err != nil {
 			t.Fatalf("a message before: %v", err)
 		}
 	}
 	stored := record.Append(nil)
-	plaintext, err := v.deliver(t, record, us, v.body)
+	plaintext, err := v.deliver(t, record, us, v.Body)
 	if err != nil {
 		if !bytes.Equal(record.Append(nil), stored) {
 			t.Error("the refused message has changed the record")
 		}
 		return err
 	}
-	if want := v.hex(t, "plaintext"); !bytes.Equal(plaintext, want) {
+	if want := v.Hex(t, "plaintext"); !bytes.Equal(plaintext, want) {
 		t.Errorf("plaintext %x, want %x", plaintext, want)
 	}
 	return nil
 }
 
-func (v *vector) deliver(t *testing.T, record *session.Record, us *pqxdh.Identity, b []byte) ([]byte, error) {
+func (v vector) deliver(t *testing.T, record *session.Record, us *pqxdh.Identity, b []byte) ([]byte, error) {
 	m, err := session.Parse(b)
 	if err != nil {
 		return nil, errMalformed
 	}
-	opened, err := record.Decrypt(m, us, v.preKeys(t, m.Handshake()), v.now(t))
+	opened, err := record.Decrypt(m, us, v.preKeys(t, m.Handshake()), v.Time(t, "now"))
 	return opened.Plaintext, err
 }
 
 // preKeys finds the prekeys that h names among those of the header.
-func (v *vector) preKeys(t *testing.T, h *pqxdh.Header) pqxdh.PreKeys {
+func (v vector) preKeys(t *testing.T, h *pqxdh.Header) pqxdh.PreKeys {
 	var own pqxdh.PreKeys
 	if h == nil {
 		return own
 	}
-	pair := func(name string) []byte { return append(v.hex(t, name), v.hex(t, name+"-private")...) }
+	pair := func(name string) []byte { return append(v.Hex(t, name), v.Hex(t, name+"-private")...) }
 	if signed, err := pqxdh.ParseSignedPreKeyPair(pair("signed-prekey")); err != nil {
 		t.Fatal(err)
 	} else if signed.ID == h.SignedPreKeyID {
@@ -291,7 +166,7 @@ func (v *vector) preKeys(t *testing.T, h *pqxdh.Header) pqxdh.PreKeys {
 	} else if kemPreKey.ID == *h.KEMPreKeyID {
 		own.KEM = kemPreKey
 	}
-	if v.has("one-time-prekey") && h.OneTimePreKeyID != nil {
+	if v.Has("one-time-prekey") && h.OneTimePreKeyID != nil {
 		if oneTime, err := pqxdh.ParseOneTimePreKeyPair(pair("one-time-prekey")); err != nil {
 			t.Fatal(err)
 		} else if oneTime.ID == *h.OneTimePreKeyID {
@@ -301,7 +176,7 @@ func (v *vector) preKeys(t *testing.T, h *pqxdh.Header) pqxdh.PreKeys {
 	use := binary.BigEndian.AppendUint32(nil, uint32(*h.KEMPreKeyID))
 	use = binary.BigEndian.AppendUint32(use, uint32(h.SignedPreKeyID))
 	use = append(use, h.BaseKey[:]...)
-	own.Replayed = slices.Contains(v.all("used"), hex.EncodeToString(use))
+	own.Replayed = slices.Contains(v.All("used"), hex.EncodeToString(use))
 	return own
 }
 
@@ -317,12 +192,12 @@ type maker struct {
 	signed     *pqxdh.SignedPreKeyPair
 	kem        *pqxdh.KEMPreKeyPair
 	oneTime    *pqxdh.OneTimePreKeyPair // nil: not in the bundle
-	vectors    map[string]*vector
+	vectors    map[string]*testvectors.File
 }
 
-func makeVectors(t *testing.T) map[string]*vector {
+func makeVectors(t *testing.T) map[string]*testvectors.File {
 	cryptotest.SetGlobalRandom(t, 1)
-	vectors := map[string]*vector{}
+	vectors := map[string]*testvectors.File{}
 	m := newMaker(t, vectors, false)
 	m.bundles()
 	m.messages()
@@ -331,7 +206,7 @@ func makeVectors(t *testing.T) map[string]*vector {
 	return vectors
 }
 
-func newMaker(t *testing.T, vectors map[string]*vector, lastResort bool) *maker {
+func newMaker(t *testing.T, vectors map[string]*testvectors.File, lastResort bool) *maker {
 	m := &maker{t: t, vectors: vectors}
 	m.alice = &pqxdh.Identity{Address: signal.Address{Name: "j7aqwnsgbuwqjm2zhxv4sbwxe3vyzktp", Device: 1}, Key: curve.GenerateKey()}
 	m.bob = &pqxdh.Identity{Address: signal.Address{Name: "pbvk3q2yv3u6mzvdn4g5kqj5lstwxz2a", Device: 2}, Key: curve.GenerateKey()}
@@ -356,7 +231,7 @@ func (m *maker) bundle() *pqxdh.Bundle {
 	return b
 }
 
-func (m *maker) put(name string, v *vector) {
+func (m *maker) put(name string, v *testvectors.File) {
 	if m.vectors[name] != nil {
 		m.t.Fatalf("two vectors %q", name)
 	}
@@ -373,12 +248,12 @@ func flip(b []byte, at int) []byte {
 
 func (m *maker) bundles() {
 	put := func(name, expect, comment string, them signal.Address, now time.Time, body []byte) {
-		v := &vector{body: body}
-		v.add("kind", "bundle")
-		v.add("expect", expect)
-		v.add("comment", comment)
-		v.add("them", formatAddress(them))
-		v.add("now", now.Format(time.RFC3339))
+		v := &testvectors.File{Body: body}
+		v.Add("kind", "bundle")
+		v.Add("expect", expect)
+		v.Add("comment", comment)
+		v.Add("them", formatAddress(them))
+		v.Add("now", now.Format(time.RFC3339))
 		m.put("bundle-"+name, v)
 	}
 	good := m.bundle().Append(nil)
@@ -442,37 +317,23 @@ func (m *maker) bundles() {
 }
 
 // message starts a vector about a message of Alice to Bob.
-func (m *maker) message(expect, comment string, body []byte) *vector {
-	v := &vector{body: body}
-	v.add("kind", "message")
-	v.add("expect", expect)
-	v.add("comment", comment)
-	v.add("them", formatAddress(m.alice.Address))
-	v.add("us", formatAddress(m.bob.Address))
-	v.add("now", vectorNow.Format(time.RFC3339))
-	v.addHex("identity-private", m.bob.Key.Bytes())
-	v.addHex("signed-prekey", m.signed.SignedPreKey.Append(nil))
-	v.addHex("signed-prekey-private", m.signed.Private.Bytes())
-	v.addHex("kem-prekey", m.kem.KEMPreKey.Append(nil))
-	v.addHex("kem-prekey-private", m.kem.Private.Seed())
+func (m *maker) message(expect, comment string, body []byte) *testvectors.File {
+	v := &testvectors.File{Body: body}
+	v.Add("kind", "message")
+	v.Add("expect", expect)
+	v.Add("comment", comment)
+	v.Add("them", formatAddress(m.alice.Address))
+	v.Add("us", formatAddress(m.bob.Address))
+	v.Add("now", vectorNow.Format(time.RFC3339))
+	v.AddHex("identity-private", m.bob.Key.Bytes())
+	v.AddHex("signed-prekey", m.signed.SignedPreKey.Append(nil))
+	v.AddHex("signed-prekey-private", m.signed.Private.Bytes())
+	v.AddHex("kem-prekey", m.kem.KEMPreKey.Append(nil))
+	v.AddHex("kem-prekey-private", m.kem.Private.Seed())
 	if m.oneTime != nil {
-		v.addHex("one-time-prekey", m.oneTime.OneTimePreKey.Append(nil))
-		v.addHex("one-time-prekey-private", m.oneTime.Private.Bytes())
+		v.AddHex("one-time-prekey", m.oneTime.OneTimePreKey.Append(nil))
+		v.AddHex("one-time-prekey-private", m.oneTime.Private.Bytes())
 	}
-	return v
-}
-
-func (v *vector) replace(name, value string) *vector {
-	for i := range v.header {
-		if v.header[i].name == name {
-			v.header[i].value = value
-		}
-	}
-	return v
-}
-
-func (v *vector) without(names ...string) *vector {
-	v.header = slices.DeleteFunc(v.header, func(f field) bool { return slices.Contains(names, f.name) })
 	return v
 }
 
@@ -504,13 +365,13 @@ func (m *maker) messages() {
 	first := m.encrypt(record, "first")
 	second := m.encrypt(record, "second")
 	third := m.encrypt(record, "")
-	plaintext := func(v *vector, text string) *vector {
-		v.addHex("plaintext", []byte(text))
+	plaintext := func(v *testvectors.File, text string) *testvectors.File {
+		v.AddHex("plaintext", []byte(text))
 		return v
 	}
-	before := func(v *vector, messages ...[]byte) *vector {
+	before := func(v *testvectors.File, messages ...[]byte) *testvectors.File {
 		for _, b := range messages {
-			v.addHex("before", b)
+			v.AddHex("before", b)
 		}
 		return v
 	}
@@ -519,7 +380,7 @@ func (m *maker) messages() {
 		m.t.Fatal(err)
 	}
 	v := plaintext(m.message("success", "a first message", first), "first")
-	v.addHex("transcript", transcript[:])
+	v.AddHex("transcript", transcript[:])
 	m.put("message-first", v)
 	m.put("message-second", plaintext(before(m.message("success", "a second PreKey message", second), first), "second"))
 	m.put("message-second-first", plaintext(m.message("success", "the second message arrives first", second), "second"))
@@ -534,19 +395,19 @@ func (m *maker) messages() {
 	m.put("message-no-session", m.message("no session", "a message without a handshake, and no session", first[handshakeSize:]))
 	m.put("message-identity", m.message("identity", "another identity key is trusted", first))
 	trusted := curve.GenerateKey().PublicKey()
-	m.vectors["message-identity"].addHex("trusted", trusted[:])
+	m.vectors["message-identity"].AddHex("trusted", trusted[:])
 	m.put("message-expired", m.message("expired", "30 days after the prekeys' expiry", first).
-		replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Format(time.RFC3339)))
+		Replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Format(time.RFC3339)))
 	m.put("message-grace", plaintext(m.message("success", "the last second of the grace time", first).
-		replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Add(-time.Second).Format(time.RFC3339)), "first"))
+		Replace("now", m.signed.Expires.Start().AddDate(0, 0, pqxdh.GraceDays).Add(-time.Second).Format(time.RFC3339)), "first"))
 	m.put("message-one-time-used", m.message("unknown prekey", "the one-time prekey was erased", first).
-		without("one-time-prekey", "one-time-prekey-private"))
+		Without("one-time-prekey", "one-time-prekey-private"))
 	device := m.bob.Address
 	device.Device++
-	m.put("message-other-device", m.message("decrypt", "delivered to another device", first).replace("us", formatAddress(device)))
+	m.put("message-other-device", m.message("decrypt", "delivered to another device", first).Replace("us", formatAddress(device)))
 	sender := m.alice.Address
 	sender.Device++
-	m.put("message-other-sender", m.message("decrypt", "said to come from another device", first).replace("them", formatAddress(sender)))
+	m.put("message-other-sender", m.message("decrypt", "said to come from another device", first).Replace("them", formatAddress(sender)))
 
 	const inner = handshakeSize
 	ciphertext := inner + 59 + int(first[inner+58])
@@ -628,14 +489,14 @@ func (m *maker) lastResort() {
 	use := binary.BigEndian.AppendUint32(nil, uint32(*h.KEMPreKeyID))
 	use = binary.BigEndian.AppendUint32(use, uint32(h.SignedPreKeyID))
 	v := m.message("success", "on the KEM prekey of last resort, without a one-time prekey", first)
-	v.addHex("used", append(bytes.Clone(use), make([]byte, 32)...))
-	v.addHex("plaintext", []byte("first"))
+	v.AddHex("used", append(bytes.Clone(use), make([]byte, 32)...))
+	v.AddHex("plaintext", []byte("first"))
 	m.put("message-last-resort", v)
 	v = m.message("replay", "the same handshake was used before", first)
-	v.addHex("used", append(bytes.Clone(use), h.BaseKey[:]...))
+	v.AddHex("used", append(bytes.Clone(use), h.BaseKey[:]...))
 	m.put("message-last-resort-replay", v)
 	v = m.message("duplicate", "the same message again, with its session", first)
-	v.addHex("before", first)
+	v.AddHex("before", first)
 	m.put("message-last-resort-duplicate", v)
 }
 
@@ -648,16 +509,16 @@ func (m *maker) ratchets() {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		v := new(vector)
-		v.add("kind", "ratchet")
-		v.add("expect", "success")
-		v.add("comment", "a root step and chain steps")
-		v.addHex("root", root.Bytes())
-		v.addHex("our-private", our.Bytes())
+		v := new(testvectors.File)
+		v.Add("kind", "ratchet")
+		v.Add("expect", "success")
+		v.Add("comment", "a root step and chain steps")
+		v.AddHex("root", root.Bytes())
+		v.AddHex("our-private", our.Bytes())
 		public := their.PublicKey()
-		v.addHex("ratchet-key", public[:])
-		v.add("n", strconv.FormatUint(uint64(n), 10))
-		v.addHex("seed", opening.Seed()[:])
+		v.AddHex("ratchet-key", public[:])
+		v.Add("n", strconv.FormatUint(uint64(n), 10))
+		v.AddHex("seed", opening.Seed()[:])
 		m.put(fmt.Sprintf("ratchet-%d", n), v)
 	}
 	if failures := m.failures(); 2*failures < len(m.vectors) {
@@ -668,7 +529,7 @@ func (m *maker) ratchets() {
 func (m *maker) failures() int {
 	n := 0
 	for v := range maps.Values(m.vectors) {
-		if v.all("expect")[0] != "success" {
+		if v.All("expect")[0] != "success" {
 			n++
 		}
 	}

@@ -8,3 +8,17 @@ const (
 	KeepSkipped = keepSkipped
 	TrimAt      = trimAt
 )
+
+// ExchangeSecret returns a function that shows what the phase keeps secret now,
+// whatever becomes of it: the seed of the key pair, or the message of the
+// encapsulation. It returns nil if there is neither.
+func (s *State) ExchangeSecret() func() []byte {
+	switch p := s.braid.phase.(type) {
+	case *keysSampled:
+		return func() []byte { return p.seed.Reveal()[:] }
+	case *ct1Sampled:
+		return p.half.m.Bytes
+	default:
+		return nil
+	}
+}

@@ -726,6 +726,32 @@ func TestWipe(t *testing.T) {
 	}
 }
 
+// What an exchange needed secretly is erased when it needs it no more.
+func TestExchangesAreErased(t *testing.T) {
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})
+	watched := map[spqr.Phase]func() []byte{}
+	for alice.Status().Completed < 1 || bob.Status().Completed < 1 {
+		receive(t, bob, send(t, alice))
+		for _, s := range []*spqr.State{alice, bob} {
+			if show := s.ExchangeSecret(); show != nil {
+				watched[s.Status().Phase] = show
+				if bytes.Count(show(), []byte{0}) > 20 {
+					t.Fatalf("%v: erased too early", s.Status().Phase)
+				}
+			}
+		}
+		alice, bob = bob, alice
+	}
+	if len(watched) != 2 {
+		t.Fatalf("%d secrets, want two", len(watched))
+	}
+	for phase, show := range watched {
+		if left := show(); !bytes.Equal(left, make([]byte, len(left))) {
+			t.Errorf("%v: the secret is still there", phase)
+		}
+	}
+}
+
 // TestNothingPrints formats all that holds keys, at every point of an epoch.
 func TestNothingPrints(t *testing.T) {
 	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the test vectors anew")
 
-const vectorFile = "testdata/conversation"
+const vectorFile = "../../testdata/vectors/spqr-conversation"
 
 // reasons are the names that the vectors give to errors. "exchange" stands for
 // every failure of the key exchange itself.
@@ -130,7 +130,7 @@ func writeVectors(t *testing.T) {
 	var handshake [32]byte
 	_, _ = source.Read(handshake[:])
 	var out strings.Builder
-	fmt.Fprintf(&out, "comment: a conversation; \"sends\": message, key, random bytes drawn; \"receives\": the n-th message sent; \"refuses\": message, why; \"is\": SHA-256 of the encoded state\nhandshake: %x\n\n", handshake)
+	fmt.Fprintf(&out, "kind: spqr\ncomment: two epochs over a channel that loses and reorders\nhandshake: %x\n\n", handshake)
 
 	names := [2]string{"alice", "bob"}
 	var parties [2]*spqr.State

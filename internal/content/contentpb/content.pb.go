@@ -161,6 +161,7 @@ type Message struct {
 	//	*Message_Request
 	//	*Message_Accept
 	//	*Message_Offer
+	//	*Message_Renewal
 	Body          isMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -267,6 +268,15 @@ func (x *Message) GetOffer() *Topic {
 	return nil
 }
 
+func (x *Message) GetRenewal() *Renewal {
+	if x != nil {
+		if x, ok := x.Body.(*Message_Renewal); ok {
+			return x.Renewal
+		}
+	}
+	return nil
+}
+
 type isMessage_Body interface {
 	isMessage_Body()
 }
@@ -287,6 +297,10 @@ type Message_Offer struct {
 	Offer *Topic `protobuf:"bytes,11,opt,name=offer,proto3,oneof"`
 }
 
+type Message_Renewal struct {
+	Renewal *Renewal `protobuf:"bytes,12,opt,name=renewal,proto3,oneof"`
+}
+
 func (*Message_Text) isMessage_Body() {}
 
 func (*Message_Request) isMessage_Body() {}
@@ -294,6 +308,8 @@ func (*Message_Request) isMessage_Body() {}
 func (*Message_Accept) isMessage_Body() {}
 
 func (*Message_Offer) isMessage_Body() {}
+
+func (*Message_Renewal) isMessage_Body() {}
 
 type Text struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -453,6 +469,44 @@ func (x *Accept) GetTopic() *Topic {
 	return nil
 }
 
+// Renewal says nothing: the session that it travels in comes into use at the receiver,
+// in the place of one whose prekeys are gone.
+type Renewal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renewal) Reset() {
+	*x = Renewal{}
+	mi := &file_content_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renewal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renewal) ProtoMessage() {}
+
+func (x *Renewal) ProtoReflect() protoreflect.Message {
+	mi := &file_content_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renewal.ProtoReflect.Descriptor instead.
+func (*Renewal) Descriptor() ([]byte, []int) {
+	return file_content_proto_rawDescGZIP(), []int{6}
+}
+
 // Topic is where the sender publishes her presence for the receiver. As a body it
 // replaces what was offered before.
 type Topic struct {
@@ -465,7 +519,7 @@ type Topic struct {
 
 func (x *Topic) Reset() {
 	*x = Topic{}
-	mi := &file_content_proto_msgTypes[6]
+	mi := &file_content_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +531,7 @@ func (x *Topic) String() string {
 func (*Topic) ProtoMessage() {}
 
 func (x *Topic) ProtoReflect() protoreflect.Message {
-	mi := &file_content_proto_msgTypes[6]
+	mi := &file_content_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +544,7 @@ func (x *Topic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Topic.ProtoReflect.Descriptor instead.
 func (*Topic) Descriptor() ([]byte, []int) {
-	return file_content_proto_rawDescGZIP(), []int{6}
+	return file_content_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Topic) GetId() []byte {
@@ -520,7 +574,7 @@ const file_content_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\fR\amessage\"=\n" +
 	"\rDeviceListRef\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
-	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xb2\x02\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"\xeb\x02\n" +
 	"\aMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x17\n" +
@@ -530,7 +584,8 @@ const file_content_proto_rawDesc = "" +
 	"\arequest\x18\t \x01(\v2\x1b.chate2e.content.v1.ProfileH\x00R\arequest\x124\n" +
 	"\x06accept\x18\n" +
 	" \x01(\v2\x1a.chate2e.content.v1.AcceptH\x00R\x06accept\x121\n" +
-	"\x05offer\x18\v \x01(\v2\x19.chate2e.content.v1.TopicH\x00R\x05offerB\x06\n" +
+	"\x05offer\x18\v \x01(\v2\x19.chate2e.content.v1.TopicH\x00R\x05offer\x127\n" +
+	"\arenewal\x18\f \x01(\v2\x1b.chate2e.content.v1.RenewalH\x00R\arenewalB\x06\n" +
 	"\x04body\"\x1a\n" +
 	"\x04Text\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"^\n" +
@@ -540,7 +595,8 @@ const file_content_proto_rawDesc = "" +
 	"\x05relay\x18\x03 \x01(\tR\x05relay\"p\n" +
 	"\x06Accept\x125\n" +
 	"\aprofile\x18\x01 \x01(\v2\x1b.chate2e.content.v1.ProfileR\aprofile\x12/\n" +
-	"\x05topic\x18\x02 \x01(\v2\x19.chate2e.content.v1.TopicR\x05topic\")\n" +
+	"\x05topic\x18\x02 \x01(\v2\x19.chate2e.content.v1.TopicR\x05topic\"\t\n" +
+	"\aRenewal\")\n" +
 	"\x05Topic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03keyB7Z5github.com/chate2e/chate2e/internal/content/contentpbb\x06proto3"
@@ -557,7 +613,7 @@ func file_content_proto_rawDescGZIP() []byte {
 	return file_content_proto_rawDescData
 }
 
-var file_content_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_content_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_content_proto_goTypes = []any{
 	(*Content)(nil),       // 0: chate2e.content.v1.Content
 	(*DeviceListRef)(nil), // 1: chate2e.content.v1.DeviceListRef
@@ -565,7 +621,8 @@ var file_content_proto_goTypes = []any{
 	(*Text)(nil),          // 3: chate2e.content.v1.Text
 	(*Profile)(nil),       // 4: chate2e.content.v1.Profile
 	(*Accept)(nil),        // 5: chate2e.content.v1.Accept
-	(*Topic)(nil),         // 6: chate2e.content.v1.Topic
+	(*Renewal)(nil),       // 6: chate2e.content.v1.Renewal
+	(*Topic)(nil),         // 7: chate2e.content.v1.Topic
 }
 var file_content_proto_depIdxs = []int32{
 	1, // 0: chate2e.content.v1.Content.own_list:type_name -> chate2e.content.v1.DeviceListRef
@@ -573,14 +630,15 @@ var file_content_proto_depIdxs = []int32{
 	3, // 2: chate2e.content.v1.Message.text:type_name -> chate2e.content.v1.Text
 	4, // 3: chate2e.content.v1.Message.request:type_name -> chate2e.content.v1.Profile
 	5, // 4: chate2e.content.v1.Message.accept:type_name -> chate2e.content.v1.Accept
-	6, // 5: chate2e.content.v1.Message.offer:type_name -> chate2e.content.v1.Topic
-	4, // 6: chate2e.content.v1.Accept.profile:type_name -> chate2e.content.v1.Profile
-	6, // 7: chate2e.content.v1.Accept.topic:type_name -> chate2e.content.v1.Topic
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	7, // 5: chate2e.content.v1.Message.offer:type_name -> chate2e.content.v1.Topic
+	6, // 6: chate2e.content.v1.Message.renewal:type_name -> chate2e.content.v1.Renewal
+	4, // 7: chate2e.content.v1.Accept.profile:type_name -> chate2e.content.v1.Profile
+	7, // 8: chate2e.content.v1.Accept.topic:type_name -> chate2e.content.v1.Topic
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_content_proto_init() }
@@ -593,6 +651,7 @@ func file_content_proto_init() {
 		(*Message_Request)(nil),
 		(*Message_Accept)(nil),
 		(*Message_Offer)(nil),
+		(*Message_Renewal)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -600,7 +659,7 @@ func file_content_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_content_proto_rawDesc), len(file_content_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

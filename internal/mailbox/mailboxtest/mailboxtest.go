@@ -419,6 +419,22 @@ func testInvites(t *testing.T, f *fixture) {
 	want(t, "second use of one", use(2, one), mailbox.ErrInvite)
 	want(t, "unknown invitation", use(2, [32]byte{}), mailbox.ErrInvite)
 	want(t, "first use of two", use(2, many), nil)
+	// Whoever is not invited does not learn which names are taken; and a name that is
+	// taken costs an invited person nothing.
+	named := func(user int, hash [32]byte) error {
+		r := f.registration(user, "alice")
+		r.Invite = &hash
+		_, err := f.store.Register(f.ctx, r, f.now)
+		return err
+	}
+	last := sha256.Sum256([]byte("last"))
+	if err := f.store.CreateInvite(f.ctx, mailbox.Invite{Hash: last, Uses: 2, Expires: f.now.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "a name by invitation", named(4, last), nil)
+	want(t, "a taken name without an invitation", named(5, [32]byte{}), mailbox.ErrInvite)
+	want(t, "a taken name with an invitation", named(5, last), mailbox.ErrUsernameTaken)
+	want(t, "the invitation afterwards", use(5, last), nil)
 	f.now = f.now.Add(2 * time.Hour)
 	want(t, "expired invitation", use(3, many), mailbox.ErrInvite)
 	f.now = f.now.Add(-time.Hour)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 )
@@ -13,6 +15,11 @@ import (
 // Backup writes a copy of the database, as it is at one moment, to a new file,
 // and makes it durable. The relay may be running. It returns an error that wraps
 // [os.ErrExist] if there is such a file.
+//
+// One-time prekeys are left out: a relay that comes back from the copy would hand
+// out for a second time those that were used meanwhile, and first messages to them
+// would be lost. So it hands out last-resort prekeys until the devices, which see
+// that it has no others, have brought new ones.
 func Backup(ctx context.Context, path, to string) (err error) {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("backing up: %w", err)
@@ -42,17 +49,33 @@ func Backup(ctx context.Context, path, to string) (err error) {
 	if err := copyInto(ctx, path, partial); err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
+	if err := forgetOneTime(ctx, partial); err != nil {
+		return fmt.Errorf("backing up: %w", err)
+	}
 	if err := syncFile(partial); err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
-	// Link and not rename: it fails if somebody else took the name meanwhile.
-	if err := os.Link(partial, to); err != nil {
-		return fmt.Errorf("backing up: %w", err)
-	}
-	if err := os.Remove(partial); err != nil {
+	if err := giveName(partial, to); err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
 	return syncDir(filepath.Dir(to))
+}
+
+// giveName renames a file, unless there is one of the new name.
+func giveName(from, to string) error {
+	// A link fails if somebody has taken the name meanwhile.
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		return os.Remove(from)
+	case errors.Is(err, os.ErrExist):
+		return err
+	}
+	// Many a disk that backups go to, with a FAT or over a network, has no links.
+	if _, err := os.Lstat(to); err == nil {
+		return fmt.Errorf("%w: %s", os.ErrExist, to)
+	}
+	return os.Rename(from, to)
 }
 
 func copyInto(ctx context.Context, path, to string) (err error) {
@@ -63,6 +86,18 @@ func copyInto(ctx context.Context, path, to string) (err error) {
 	defer func() { err = errors.Join(err, c.close()) }()
 	c.db.SetInterrupt(ctx)
 	return c.exec(`VACUUM INTO ?1`, to)
+}
+
+// forgetOneTime deletes the one-time prekeys of a database that nobody else has
+// open.
+func forgetOneTime(ctx context.Context, path string) (err error) {
+	c, err := openConn(fileURI(path, ""), `PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	c.db.SetInterrupt(ctx)
+	return c.exec(`DELETE FROM prekeys WHERE kind IN (?1, ?2)`, kindKEMOneTime, kindECOneTime)
 }
 
 func syncFile(path string) error {
@@ -78,19 +113,25 @@ type Report struct {
 	Version  int // of the schema
 	Accounts int
 	Messages int
+	Invites  int   // that can still be used
 	Bytes    int64 // of the database file
+	// Full says that the relay has met a full disk, and that there was no room since
+	// for the reserve it keeps.
+	Full bool
 	// Problems is empty for a sound database.
 	Problems []string
 }
 
 // Inspect looks through the whole database for damage, without changing it. The
 // relay may be running.
-func Inspect(ctx context.Context, path string) (r Report, err error) {
+func Inspect(ctx context.Context, path string, now time.Time) (r Report, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return r, err
 	}
 	r.Bytes = info.Size()
+	reserve, err := os.Stat(path + reserveSuffix)
+	r.Full = err == nil && reserve.Size() < reserveSize
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return r, err
@@ -103,6 +144,13 @@ func Inspect(ctx context.Context, path string) (r Report, err error) {
 	c.db.SetInterrupt(ctx)
 	if r.Version, err = schemaVersion(c); err != nil {
 		return r, err
+	}
+	known, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return r, err
+	}
+	if r.Version > len(known) {
+		return r, fmt.Errorf("%w (schema %d)", ErrNewer, r.Version)
 	}
 	problem := func(s *sqlite3.Stmt) error {
 		if text := s.ColumnText(0); text != "ok" {
@@ -123,6 +171,9 @@ func Inspect(ctx context.Context, path string) (r Report, err error) {
 		return r, err
 	}
 	if err := c.each(`SELECT count(*) FROM accounts`, count(&r.Accounts)); err != nil {
+		return r, err
+	}
+	if err := c.each(`SELECT count(*) FROM invites WHERE uses > 0 AND expires_at > ?1`, count(&r.Invites), millis(now)); err != nil {
 		return r, err
 	}
 	return r, c.each(`SELECT count(*) FROM messages`, count(&r.Messages))

@@ -63,6 +63,15 @@ func (w *writer) register(r mailbox.Registration, now time.Time) (created bool, 
 }
 
 func (w *writer) createAccount(r mailbox.Registration, now time.Time) error {
+	// First of all: whoever is not invited does not learn which names are taken.
+	if r.Invite != nil {
+		if err := w.exec(`UPDATE invites SET uses = uses - 1 WHERE hash = ?1 AND uses > 0 AND expires_at > ?2`, r.Invite[:], millis(now)); err != nil {
+			return err
+		}
+		if w.conn.db.Changes() == 0 {
+			return mailbox.ErrInvite
+		}
+	}
 	var username any
 	if r.Username != "" {
 		taken, err := w.exists(`SELECT 1 FROM accounts WHERE username = ?1`, string(r.Username))
@@ -73,14 +82,6 @@ func (w *writer) createAccount(r mailbox.Registration, now time.Time) error {
 			return mailbox.ErrUsernameTaken
 		}
 		username = string(r.Username)
-	}
-	if r.Invite != nil {
-		if err := w.exec(`UPDATE invites SET uses = uses - 1 WHERE hash = ?1 AND uses > 0 AND expires_at > ?2`, r.Invite[:], millis(now)); err != nil {
-			return err
-		}
-		if w.conn.db.Changes() == 0 {
-			return mailbox.ErrInvite
-		}
 	}
 	if err := w.exec(`INSERT INTO accounts (user_id, username, device_list, list_version, created_day) VALUES (?1, ?2, ?3, ?4, ?5)`,
 		r.User[:], username, r.List.Encoded, r.List.Version, day(now)); err != nil {

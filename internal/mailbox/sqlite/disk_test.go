@@ -30,7 +30,7 @@ func user(n int) relay.UserID {
 }
 
 // register makes an account with one device and returns its mailbox.
-func register(t *testing.T, db *sqlite.DB, n int) mailbox.ID {
+func register(t testing.TB, db *sqlite.DB, n int) mailbox.ID {
 	t.Helper()
 	sum := sha256.Sum256(fmt.Appendf(nil, "login %d", n))
 	r := mailbox.Registration{
@@ -136,6 +136,69 @@ func TestAFailedSyncIsTheEnd(t *testing.T) {
 	}
 }
 
+// The power fails right after something was acknowledged: it is there, for nothing
+// is acknowledged before it was synced.
+func TestPowerCut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "relay.db")
+	disk, name := newFaultyDisk(t, path)
+	disk.durable = map[string][]byte{}
+	db, err := sqlite.OpenVFS(path, name, mailbox.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	after := func(what string, holds func(db *sqlite.DB) bool) {
+		t.Helper()
+		dir := t.TempDir()
+		disk.powerCut(t, dir)
+		restarted := open(t, filepath.Join(dir, "relay.db"))
+		if !holds(restarted) {
+			t.Errorf("%s is lost", what)
+		}
+		if err := restarted.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+
+	register(t, db, 1)
+	box := register(t, db, 2)
+	after("an account", func(db *sqlite.DB) bool {
+		_, err := db.Account(t.Context(), user(2))
+		return err == nil
+	})
+	prekeys := []relay.Prekey{
+		{Kind: relay.PrekeySigned, ID: 1, Key: []byte("key")},
+		{Kind: relay.PrekeyKEMLastResort, ID: 2, Key: []byte("key")},
+		{Kind: relay.PrekeyKEMOneTime, ID: 3, Key: []byte("key")},
+	}
+	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
+		t.Fatal(err)
+	}
+	prekeysLeft := func(db *sqlite.DB) int {
+		count, err := db.CountPrekeys(t.Context(), box, now)
+		if err != nil {
+			t.Error(err)
+		}
+		return count.KEMOneTime
+	}
+	after("a prekey", func(db *sqlite.DB) bool { return prekeysLeft(db) == 1 })
+	if _, err := db.ClaimBundles(t.Context(), user(2), nil, true, now); err != nil {
+		t.Fatal(err)
+	}
+	after("that a prekey was handed out", func(db *sqlite.DB) bool { return prekeysLeft(db) == 0 })
+	for i := range 10 {
+		if err := send(t.Context(), db, 2, i, 100+1000*i); err != nil {
+			t.Fatal(err)
+		}
+		after("an envelope", func(db *sqlite.DB) bool { return len(all(t, db, box)) == 1 })
+		got := all(t, db, box)[0]
+		if err := db.Commit(t.Context(), &mailbox.Batch{Acks: []mailbox.Ack{{Mailbox: box, Handle: got.Handle}}}, now); err != nil {
+			t.Fatal(err)
+		}
+		after("an acknowledgement", func(db *sqlite.DB) bool { return len(all(t, db, box)) == 0 })
+	}
+}
+
 func TestAnUnreadableDiskIsTheEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relay.db")
 	disk, name := newFaultyDisk(t, path)
@@ -189,6 +252,9 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("another: %v, want ErrStorageFull", err)
 			}
 		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || !report.Full {
+			t.Errorf("Inspect on a full disk: %+v, %v", report, err)
+		}
 		got := all(t, db, box)
 		if len(got) != accepted {
 			t.Fatalf("%d envelopes are there, %d were acknowledged", len(got), accepted)
@@ -223,6 +289,20 @@ func TestFullDisk(t *testing.T) {
 		default:
 		}
 
+		// The space of what was deleted stays in the database; that of the log goes back
+		// to the disk, where there may be no other.
+		before, err := os.Stat(path + "-wal")
+		if err != nil || before.Size() < 1<<20 {
+			t.Fatalf("the log: %v, %v", before, err)
+		}
+		time.Sleep(sqlite.ReserveRetry)
+		if err := send(t.Context(), db, 2, 15_000, 100); err != nil {
+			t.Errorf("with the room that was made: %v", err)
+		}
+		if after, err := os.Stat(path + "-wal"); err != nil || after.Size() > before.Size()/4 {
+			t.Errorf("the log had %d bytes and has %d, %v", before.Size(), after.Size(), err)
+		}
+
 		disk.unlimited()
 		time.Sleep(sqlite.ReserveRetry)
 		if err := send(t.Context(), db, 2, 20_000, 100); err != nil {
@@ -230,6 +310,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		if info, err := os.Stat(path + "-reserve"); err != nil || info.Size() != sqlite.ReserveSize {
 			t.Errorf("the reserve is not back: %v, %v", info, err)
+		}
+		if report, err := sqlite.Inspect(t.Context(), path, now); err != nil || report.Full {
+			t.Errorf("Inspect with room again: %+v, %v", report, err)
 		}
 	})
 }
@@ -326,6 +409,9 @@ func TestANewerDatabaseIsRefused(t *testing.T) {
 	if _, err := sqlite.Open(path, sqlite.Config{}); !errors.Is(err, sqlite.ErrNewer) {
 		t.Errorf("Open: %v, want ErrNewer", err)
 	}
+	if _, err := sqlite.Inspect(t.Context(), path, now); !errors.Is(err, sqlite.ErrNewer) {
+		t.Errorf("Inspect: %v, want ErrNewer", err)
+	}
 	if err := os.WriteFile(path, []byte("this is no database, but a letter of some length"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -403,7 +489,7 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), to)
+	report, err := sqlite.Inspect(t.Context(), to, now)
 	if err != nil || len(report.Problems) != 0 || report.Accounts != 2 || report.Messages < 20 {
 		t.Errorf("the copy: %+v, %v", report, err)
 	}
@@ -428,6 +514,45 @@ func TestBackupOfARunningRelay(t *testing.T) {
 	}
 }
 
+// A relay that comes back from a backup hands no one-time prekey out again.
+func TestBackupHasNoOneTimePrekeys(t *testing.T) {
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "relay.db"), filepath.Join(dir, "copy.db")
+	db := open(t, path)
+	box := register(t, db, 1)
+	var prekeys []relay.Prekey
+	for i, kind := range []relay.PrekeyKind{
+		relay.PrekeySigned, relay.PrekeyKEMLastResort, relay.PrekeyECOneTime, relay.PrekeyKEMOneTime, relay.PrekeyKEMOneTime,
+	} {
+		prekeys = append(prekeys, relay.Prekey{Kind: kind, ID: uint32(i), Key: []byte("key")})
+	}
+	if err := db.PutPrekeys(t.Context(), box, prekeys, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := sqlite.Backup(t.Context(), path, to); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(db *sqlite.DB) (relay.PrekeyKind, bool) {
+		t.Helper()
+		got, err := db.ClaimBundles(t.Context(), user(1), nil, true, now)
+		if err != nil || len(got.Bundles) != 1 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		return got.Bundles[0].KEM.Kind, got.Bundles[0].OneTime != nil
+	}
+	if kind, oneTime := claim(db); kind != relay.PrekeyKEMOneTime || !oneTime {
+		t.Errorf("the relay that goes on gives %v, one-time %v", kind, oneTime)
+	}
+	restored := open(t, to)
+	if kind, oneTime := claim(restored); kind != relay.PrekeyKEMLastResort || oneTime {
+		t.Errorf("the copy gives %v, one-time %v", kind, oneTime)
+	}
+	count, err := restored.CountPrekeys(t.Context(), box, now)
+	if err != nil || count.KEMOneTime != 0 || count.ECOneTime != 0 || count.Signed == nil || count.KEMLastResort == nil {
+		t.Errorf("the copy counts %+v, %v", count, err)
+	}
+}
+
 func TestInspectFindsDamage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "relay.db")
 	db := open(t, path)
@@ -441,7 +566,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := sqlite.Inspect(t.Context(), path)
+	report, err := sqlite.Inspect(t.Context(), path, now)
 	if err != nil || len(report.Problems) != 0 || report.Messages != 300 {
 		t.Fatalf("a sound database: %+v, %v", report, err)
 	}
@@ -457,7 +582,7 @@ func TestInspectFindsDamage(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := sqlite.Inspect(t.Context(), path); err == nil && len(report.Problems) == 0 {
+	if report, err := sqlite.Inspect(t.Context(), path, now); err == nil && len(report.Problems) == 0 {
 		t.Error("the damage was not found")
 	}
 }

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,9 +22,10 @@ type faultyDisk struct {
 	failRead  atomic.Bool
 	failWrite atomic.Bool
 
-	mu    sync.Mutex
-	path  string // of the database; the reserve beside it counts as well
-	space int64  // bytes there may be in all files; 0 for no limit
+	mu      sync.Mutex
+	path    string            // of the database; the reserve beside it counts as well
+	space   int64             // bytes there may be in all files; 0 for no limit
+	durable map[string][]byte // what each file held when it was synced last; nil: it is not kept
 }
 
 var disks atomic.Int64
@@ -40,19 +42,35 @@ func newFaultyDisk(t *testing.T, path string) (*faultyDisk, string) {
 
 func (d *faultyDisk) Open(name string, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	f, flags, err := d.VFS.Open(name, flags)
-	return d.wrap(f), flags, err
+	return d.wrap(f, name), flags, err
 }
 
 func (d *faultyDisk) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, vfs.OpenFlag, error) {
 	f, flags, err := d.VFS.(vfs.VFSFilename).OpenFilename(name, flags)
-	return d.wrap(f), flags, err
+	return d.wrap(f, name.String()), flags, err
 }
 
-func (d *faultyDisk) wrap(f vfs.File) vfs.File {
+func (d *faultyDisk) wrap(f vfs.File, name string) vfs.File {
 	if f == nil {
 		return nil
 	}
-	return &faultyFile{osFile: f.(osFile), disk: d}
+	return &faultyFile{osFile: f.(osFile), disk: d, name: name}
+}
+
+// powerCut writes into a folder what the disk has of its files when the power
+// fails now: nothing but what was synced. What was deleted is gone.
+func (d *faultyDisk) powerCut(t *testing.T, dir string) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, data := range d.durable {
+		if _, err := os.Stat(name); err != nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // limit leaves room bytes more than are in use now.
@@ -99,6 +117,7 @@ type faultyFile struct {
 	osFile
 
 	disk *faultyDisk
+	name string
 }
 
 var errDisk = errors.New("the disk is on fire")
@@ -130,5 +149,15 @@ func (f *faultyFile) Sync(flags vfs.SyncFlag) error {
 	if f.disk.failSync.CompareAndSwap(true, false) {
 		return errDisk
 	}
-	return f.osFile.Sync(flags)
+	if err := f.osFile.Sync(flags); err != nil {
+		return err
+	}
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.disk.durable == nil {
+		return nil
+	}
+	data, err := os.ReadFile(f.name)
+	f.disk.durable[f.name] = data
+	return err
 }

@@ -37,11 +37,15 @@ func syncDir(path string) error {
 	return nil
 }
 
-// reserveSize is how much of the disk is kept back: enough for the transactions
-// that delete acknowledged envelopes once nothing else fits any more.
-const reserveSize = 4 << 20
+const (
+	// reserveSize is how much of the disk is kept back: enough to copy a full
+	// write-ahead log into the database, which may have to grow by as much, and for
+	// the transactions that delete acknowledged envelopes once nothing else fits.
+	reserveSize   = 32 << 20
+	reserveSuffix = "-reserve"
+)
 
-func (db *DB) reservePath() string { return db.path + "-reserve" }
+func (db *DB) reservePath() string { return db.path + reserveSuffix }
 
 // takeReserve occupies the reserve.
 func (db *DB) takeReserve() error {
@@ -53,13 +57,19 @@ func (db *DB) takeReserve() error {
 	if err != nil {
 		return fmt.Errorf("taking the disk reserve: %w", err)
 	}
-	// Written, and not merely made long: a hole would hold no space.
-	block := make([]byte, 1<<16)
-	for n := 0; n < reserveSize && err == nil; n += len(block) {
-		_, err = f.Write(block)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(occupy(f, reserveSize), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("taking the disk reserve: %w", err), os.Truncate(path, 0))
+	}
+	return nil
+}
+
+// fill writes size bytes. A file that was merely made long would hold no space.
+func fill(f *os.File, size int) error {
+	block := make([]byte, 1<<16)
+	for n := 0; n < size; n += len(block) {
+		if _, err := f.Write(block); err != nil {
+			return err
+		}
 	}
 	return nil
 }

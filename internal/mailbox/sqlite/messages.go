@@ -19,8 +19,7 @@ const senderSize = relay.UserIDSize + 1
 
 const (
 	insertMessage = `INSERT INTO messages (seq, mailbox, id, kind, received_at, envelope) VALUES (?1, ?2, ?3, ?4, ?5, ?6)`
-	insertNewID   = `INSERT INTO messages (seq, mailbox, id, kind, received_at, envelope) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-		WHERE NOT EXISTS (SELECT 1 FROM messages WHERE mailbox = ?2 AND id = ?3)`
+	findID        = `SELECT 1 FROM messages WHERE mailbox = ?1 AND id = ?2`
 	removeMessage = `DELETE FROM messages WHERE seq = ?1`
 	findMessage   = `SELECT mailbox, id, length(envelope) FROM messages WHERE seq = ?1`
 )
@@ -87,28 +86,38 @@ func (w *writer) putOne(b *box, from relay.Address, e *relay.Outgoing, now time.
 		}
 		return mailbox.ErrMailboxFull
 	}
-	w.scratch = append(append(append(w.scratch[:0], from.User[:]...), byte(from.Device)), e.Body...)
-	stored, err := w.store(w.insertNew, b, e.ID, relay.KindMessage, w.scratch, now)
-	if err != nil || stored {
-		return err
-	}
-	// The ID is there already: from the same sender, or by a coincidence that
+	// If the ID is there already, it is from the same sender, or by a coincidence that
 	// nobody brings about who does not know the other's ID.
-	if found, err := w.lookUp(b, from, e); err != nil || found == same {
+	if there, err := w.hasID(b, e.ID); err != nil {
 		return err
+	} else if there {
+		if found, err := w.lookUp(b, from, e); err != nil || found == same {
+			return err
+		}
 	}
-	_, err = w.store(w.insert, b, e.ID, relay.KindMessage, w.scratch, now)
-	return err
+	w.scratch = append(append(append(w.scratch[:0], from.User[:]...), byte(from.Device)), e.Body...)
+	return w.store(b, e.ID, relay.KindMessage, w.scratch, now)
 }
 
-// store inserts a row with one of the two insert statements, and reports whether
-// it did.
-func (w *writer) store(s *sqlite3.Stmt, b *box, id relay.EnvelopeID, kind relay.IncomingKind, envelope []byte, now time.Time) (bool, error) {
+// hasID reports whether a mailbox holds an envelope under this ID, whoever sent it.
+// It is not part of the statement that inserts: one that does both makes SQLite keep
+// a copy of every page it touches, in case it has to be undone half-way.
+func (w *writer) hasID(b *box, id relay.EnvelopeID) (bool, error) {
+	if err := errors.Join(w.findID.BindInt64(1, int64(b.id)), w.findID.BindBlob(2, id[:])); err != nil {
+		return false, err
+	}
+	there := w.findID.Step()
+	return there, w.findID.Reset()
+}
+
+// store inserts a row.
+func (w *writer) store(b *box, id relay.EnvelopeID, kind relay.IncomingKind, envelope []byte, now time.Time) error {
 	w.touched = true
 	seq, err := w.sequence()
 	if err != nil {
-		return false, err
+		return err
 	}
+	s := w.insert
 	if err := errors.Join(
 		s.BindInt64(1, int64(seq)), //nolint:gosec // counts messages
 		s.BindInt64(2, int64(b.id)),
@@ -117,17 +126,14 @@ func (w *writer) store(s *sqlite3.Stmt, b *box, id relay.EnvelopeID, kind relay.
 		s.BindInt64(5, millis(now)),
 		s.BindBlob(6, envelope),
 	); err != nil {
-		return false, err
+		return err
 	}
 	if err := s.Exec(); err != nil {
-		return false, err
-	}
-	if w.conn.db.Changes() == 0 {
-		return false, nil
+		return err
 	}
 	b.messages++
 	b.bytes += int64(len(envelope))
-	return true, nil
+	return nil
 }
 
 func (w *writer) fits(b *box, e *relay.Outgoing) bool {
@@ -452,5 +458,6 @@ func (w *writer) note(to relay.Address, id relay.EnvelopeID, now time.Time) (boo
 	if b == nil || !w.fits(b, &relay.Outgoing{}) {
 		return false, nil
 	}
-	return w.store(w.insert, b, id, relay.KindExpired, []byte{}, now)
+	err = w.store(b, id, relay.KindExpired, []byte{}, now)
+	return err == nil, err
 }

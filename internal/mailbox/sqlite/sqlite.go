@@ -68,11 +68,14 @@ func Open(path string, cfg Config) (*DB, error) {
 	c, err := openConn(db.name, `
 		PRAGMA journal_mode = WAL;
 		PRAGMA synchronous = FULL;
+		PRAGMA fullfsync = ON; -- on a Mac, an fsync alone leaves it in the drive's cache
+		PRAGMA checkpoint_fullfsync = ON;
 		PRAGMA foreign_keys = ON;
 		PRAGMA secure_delete = ON;
 		PRAGMA temp_store = MEMORY;
 		PRAGMA cache_size = -4096;
-		PRAGMA wal_autocheckpoint = 0`)
+		PRAGMA wal_autocheckpoint = 0;
+		PRAGMA journal_size_limit = 67108864 -- of what a burst leaves of the log`)
 	if err != nil {
 		return nil, err
 	}

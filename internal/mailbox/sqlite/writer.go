@@ -51,8 +51,8 @@ type writer struct {
 	// touched says that the operation at hand has changed what is remembered.
 	touched bool
 
-	insert, insertNew, remove, find *sqlite3.Stmt
-	scratch                         []byte
+	insert, remove, find, findID *sqlite3.Stmt
+	scratch                      []byte
 }
 
 // user is the devices of a user. A user without an account is not remembered.
@@ -93,7 +93,7 @@ func (w *writer) open() (err error) {
 	if w.insert, err = w.prepare(insertMessage); err != nil {
 		return err
 	}
-	if w.insertNew, err = w.prepare(insertNewID); err != nil {
+	if w.findID, err = w.prepare(findID); err != nil {
 		return err
 	}
 	if w.remove, err = w.prepare(removeMessage); err != nil {
@@ -155,6 +155,7 @@ func (w *writer) serve(group []*op) {
 		return
 	}
 	if w.full && time.Since(w.fullSince) >= reserveRetry {
+		w.shrinkLog()
 		w.full = w.db.takeReserve() != nil
 		w.fullSince = time.Now()
 	}
@@ -176,6 +177,22 @@ func (w *writer) serve(group []*op) {
 	}
 	if err != nil {
 		w.settle(group, err)
+	}
+}
+
+// shrinkLog gives the space of the write-ahead log back to the disk, unless somebody
+// reads from it at the moment. There may be no other space: what is deleted from the
+// database stays in its file, for new messages to use.
+func (w *writer) shrinkLog() {
+	if err := w.conn.db.BusyTimeout(0); err != nil {
+		return // it is tried again
+	}
+	_, _, err := w.conn.db.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if classify(err) == troubleDisk {
+		w.db.fail(err)
+	}
+	if err := w.conn.db.BusyTimeout(busyTimeout); err != nil {
+		w.db.fail(err)
 	}
 }
 
