@@ -462,7 +462,7 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 				pq = *last.PQ
 			}
 		}
-		d.says(a.colour, a.name, fmt.Sprintf(t.counters, a.name, last.RootSteps, sealed, opened))
+		d.says(a.colour, a.name, fmt.Sprintf(t.counters, last.RootSteps, sealed, opened))
 		d.says(a.colour, "", fmt.Sprintf(t.chunks, pq.Epoch, pq.Sent, pq.Held, pq.Needed))
 	}
 	sum.Envelopes, sum.Bytes = d.relay.totals()
@@ -474,7 +474,9 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 	sum.Found = found
 	d.says(blue, t.relayName, fmt.Sprintf(t.searched, found))
 	d.line()
-	d.line("  ", t.bye)
+	for _, line := range wrap(t.bye, stageWidth-2) {
+		d.line("  ", line)
+	}
 	d.line()
 	if found > 0 {
 		return demoSum{}, fmt.Errorf(t.wrong, "plaintext")

@@ -171,20 +171,20 @@ var english = script{
 	offlineHead: "Bob is away",
 	offlineText: "Bob closes his computer. Alice writes all the same; the relay keeps the envelope until Bob has it " +
 		"safely on disk.",
-	bobLeft: "Bob is offline.",
-	waiting: "The relay keeps it for Bob.",
-	bobBack: "Bob is back. He unlocked his profile with his password; his session went on from disk.",
+	bobLeft: "goes offline.",
+	waiting: "keeps it for Bob.",
+	bobBack: "is back. He unlocked his profile with his password; his session went on from disk.",
 
 	safetyHead: "Is it really Bob?",
 	safetyText: "Both see the same number if, and only if, each has the other's true key. They compare it once, " +
 		"face to face or on the phone.",
 	safetyShows: "%s's screen",
-	verified:    "The numbers are the same. Alice marks Bob verified.",
+	verified:    "sees that the numbers are the same, and marks Bob verified.",
 
 	endHead:    "What happened",
-	counters:   "%s took %d ratchet steps, encrypted %d messages and opened %d.",
-	chunks:     "The post-quantum ratchet is in epoch %d: %d chunks sent, %d of %d received.",
-	relayTotal: "The relay carried %d envelopes with %d bytes.",
+	counters:   "took %d ratchet steps, encrypted %d messages and opened %d.",
+	chunks:     "The post-quantum ratchet is in epoch %d: chunks sent: %d, received: %d of %d.",
+	relayTotal: "carried %d envelopes with %d bytes.",
 	searched:   "Every byte that it stored was searched for the five texts: found %d times.",
 	bye:        "Now do it yourself: start chate2e-server; then, beside it, chate2e --profile alice register alice",
 
@@ -289,20 +289,20 @@ var chinese = script{
 
 	offlineHead: "Bob 不在线",
 	offlineText: "Bob 关上了电脑。Alice 照样写信；中继服务器保管信封，直到 Bob 把它安全地写入磁盘。",
-	bobLeft:     "Bob 已离线。",
-	waiting:     "中继服务器替 Bob 保管着它。",
-	bobBack:     "Bob 回来了。他用密码解锁了自己的资料，会话从磁盘上继续。",
+	bobLeft:     "已离线。",
+	waiting:     "替 Bob 保管着它。",
+	bobBack:     "回来了。他用密码解锁了自己的资料，会话从磁盘上继续。",
 
 	safetyHead: "真的是 Bob 吗？",
 	safetyText: "当且仅当双方都持有对方真正的密钥时，两人看到的数字才相同。只需当面或在电话里核对一次。",
 
 	safetyShows: "%s 的屏幕",
-	verified:    "数字相同。Alice 将 Bob 标记为已验证。",
+	verified:    "看到数字相同，将 Bob 标记为已验证。",
 
 	endHead:    "回顾",
-	counters:   "%s：棘轮 %d 步，加密 %d 条，解开 %d 条",
+	counters:   "棘轮走了 %d 步，加密 %d 条消息，解开 %d 条。",
 	chunks:     "后量子棘轮处于第 %d 周期：已发送 %d 块，已收到 %d/%d 块。",
-	relayTotal: "中继服务器转交了 %d 个信封，共 %d 字节。",
+	relayTotal: "转交了 %d 个信封，共 %d 字节。",
 	searched:   "在它存储的每个字节里搜索这五句话：找到 %d 处。",
 	bye:        "现在自己试试：先启动 chate2e-server，再在另一个终端里运行 chate2e --profile alice register alice",
 

@@ -171,7 +171,8 @@ func protocolText(event client.ProtocolEvent, names map[string]string) string {
 	fmt.Fprintf(&b, "%s  %s: %s\n", event.At.Local().Format("2006-01-02 15:04:05.000"), clean(name), clean(event.Title))
 	if setup := event.Setup; setup != nil {
 		rows := [][]string{
-			{"", "identity keys", setup.OurIdentity, setup.TheirIdentity},
+			{"", "our identity key", setup.OurIdentity},
+			{"", "their identity key", setup.TheirIdentity},
 			{"", "base key", setup.BaseKey},
 			{"", "signed prekey", setup.SignedPreKey},
 		}
@@ -188,7 +189,7 @@ func protocolText(event client.ProtocolEvent, names map[string]string) string {
 		b.WriteString(table(rows))
 	}
 	for _, step := range event.Steps {
-		fmt.Fprintf(&b, "  %s\n", clean(stepText(step)))
+		b.WriteString(stepText(step))
 	}
 	if event.PQ != nil && event.Count != nil && event.Count.PQ != nil {
 		pq := *event.Count.PQ
@@ -197,19 +198,24 @@ func protocolText(event client.ProtocolEvent, names map[string]string) string {
 	return b.String()
 }
 
-// stepText is one step with its public keys and the label of its key derivation.
+// stepText is one step, and below it its public keys and the label of its key
+// derivation.
 func stepText(s client.ProtocolStep) string {
-	line := s.Text
+	var details []string
 	if s.Our != "" {
-		line += "  our key " + s.Our
+		details = append(details, "our key "+s.Our)
 	}
 	if s.Their != "" {
-		line += "  their key " + s.Their
+		details = append(details, "their key "+s.Their)
 	}
 	if s.Label != "" {
-		line += "  KDF “" + s.Label + "”"
+		details = append(details, "KDF “"+s.Label+"”")
 	}
-	return line
+	text := "  " + strings.Join(wrap(clean(s.Text), stageWidth-4), "\n    ") + "\n"
+	if len(details) > 0 {
+		text += "    " + clean(strings.Join(details, " · ")) + "\n"
+	}
+	return text
 }
 
 type settingsCmd struct {
