@@ -108,7 +108,9 @@ test('the oldest message, and back to the end', { skip }, async () => {
   await page.locator('.find span', { hasText: '1 of' }).waitFor({ timeout: 30_000 });
   await page.locator('.m .tx', { hasText: /^bob 0 $/ }).waitFor({ timeout: 30_000 });
   assert.ok((await page.locator('.m').count()) < 60);
+  assert.ok(await page.evaluate(() => CSS.highlights.get('found').size > 0), 'what was found is not marked');
   await page.keyboard.press('Escape');
+  assert.ok(await page.evaluate(() => !CSS.highlights.has('found')), 'it stays marked');
   await page.locator('.jump').click();
   await page.locator('.m', { hasText: `bob ${total - 1} ` }).waitFor();
 });

@@ -193,6 +193,16 @@ test('the inspector shows what was sent, and no secret', { skip }, async () => {
   assert.doesNotMatch(rest, /[0-9a-fA-F]{8}/, 'more than a fingerprint of a key');
   assert.doesNotMatch(rest, /[A-Za-z0-9+/_=-]{30}/, 'something encoded');
   await page.keyboard.press('Control+Shift+I');
+
+  // The menu of a message opens where it was asked for, and leads there, too.
+  await bubble('4711').click({ button: 'right' });
+  const menu = page.getByRole('menuitem', { name: 'Show in inspector' });
+  const [at, from] = await Promise.all([menu.boundingBox(), bubble('4711').boundingBox()]);
+  assert.ok(Math.abs(at.x - (from.x + from.width / 2)) < 220 && at.y > 0 && at.y < 900, 'the menu is elsewhere');
+  await menu.click();
+  await page.locator('.ev li.lit').first().waitFor();
+  await page.keyboard.press('Control+Shift+I');
+  await page.locator('.m.lit').waitFor({ state: 'detached' });
 });
 
 test('a page of another port reads and changes nothing', { skip }, async () => {

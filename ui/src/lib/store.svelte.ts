@@ -632,6 +632,7 @@ class App {
 
   togglePanel(panel: 'inspector' | 'details'): void {
     this.panel = this.panel === panel ? 'none' : panel;
+    this.hovered = '';
     if (panel === 'inspector' && innerWidth >= 1180) this.prefer({ inspector: this.panel === 'inspector' });
   }
 
