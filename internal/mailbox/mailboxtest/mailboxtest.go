@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh Fresh) {
 		"Invites":                   testInvites,
 		"Usernames":                 testUsernames,
 		"Tokens":                    testTokens,
+		"Logins":                    testLogins,
 		"ChallengesAreUsedOnce":     testChallengesAreUsedOnce,
 		"Disable":                   testDisable,
 		"UpdateDevices":             testUpdateDevices,
@@ -529,6 +530,61 @@ func testTokens(t *testing.T, f *fixture) {
 	for _, l := range logins {
 		f.session(t, l)
 	}
+}
+
+// testLogins: a device is told of its logins before, and can revoke all tokens but
+// the one that the new one replaces.
+func testLogins(t *testing.T, f *fixture) {
+	r := f.registration(1, "", 1, 2)
+	if _, err := f.store.Register(f.ctx, r, f.now); err != nil {
+		t.Fatal(err)
+	}
+	made := []relay.LoginID{r.Login.ID}
+	other := f.login(1, 2)
+	if before, err := f.store.LogIn(f.ctx, other, f.now); err != nil || len(before) != 0 {
+		t.Errorf("the first login of a device: %v, %v", before, err)
+	}
+	for i := range relay.MaxLogins + 3 {
+		if i == 2 {
+			f.reopen(t)
+		}
+		login := f.login(1, 1)
+		before, err := f.store.LogIn(f.ctx, login, f.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(made[max(0, len(made)-relay.MaxLogins):], before); diff != "" {
+			t.Errorf("before login %d (-want +got):\n%s", i, diff)
+		}
+		made = append(made, login.ID)
+	}
+	// A refused login leaves nothing behind.
+	refused := f.login(1, 1)
+	refused.Challenge = r.Login.Challenge
+	want(t, "a used challenge", f.tryLogIn(refused), mailbox.ErrChallengeUsed)
+	first, second, third := f.login(1, 1), f.login(1, 1), f.login(1, 1)
+	third.Alone, third.Keep = true, &second.TokenHash
+	for _, login := range []mailbox.Login{first, second, third} {
+		before, err := f.store.LogIn(f.ctx, login, f.now)
+		if err != nil || before[len(before)-1] != made[len(made)-1] {
+			t.Errorf("after a refused login: %v, %v", before, err)
+		}
+		made = append(made, login.ID)
+	}
+	_, err := f.store.Session(f.ctx, first.TokenHash, f.now)
+	want(t, "a revoked token", err, mailbox.ErrNoToken)
+	for _, login := range []mailbox.Login{second, third, other} {
+		f.session(t, login)
+	}
+	alone := f.login(1, 1)
+	alone.Alone = true
+	if err := f.tryLogIn(alone); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.store.Session(f.ctx, third.TokenHash, f.now)
+	want(t, "the token before", err, mailbox.ErrNoToken)
+	f.session(t, alone)
+	f.session(t, other)
 }
 
 func testChallengesAreUsedOnce(t *testing.T, f *fixture) {
