@@ -106,7 +106,7 @@ func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
 		hash := replaced.Hash()
 		login.Keep = &hash
 	}
-	_, login.Alone = s.takeovers.take(address, c.now)
+	login.Alone = s.mayTakeOver(&login, c.now)
 	before, err := s.store.LogIn(c.Context(), login, c.now)
 	if err != nil {
 		if errors.Is(err, mailbox.ErrUnknownDevice) {
@@ -116,6 +116,21 @@ func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
 	}
 	s.takeOver(&login)
 	return relay.TokenResponse{Token: fresh.Text(), ExpiresAt: relay.MillisOf(login.Expires), Before: before}, nil
+}
+
+// mayTakeOver reports whether a login may end the device's other connections and
+// revoke its other tokens. Where there are no connections it may: such tokens are
+// those of processes that have ended, as a rule.
+func (s *Server) mayTakeOver(login *mailbox.Login, now time.Time) bool {
+	others := false
+	s.each(login.Address, func(conn *conn) {
+		others = others || login.Keep == nil || conn.token != *login.Keep
+	})
+	if !others {
+		return true
+	}
+	_, ok := s.takeovers.take(login.Address, now)
+	return ok
 }
 
 // takeOver ends the connections of the tokens that a login has revoked: a profile is

@@ -105,10 +105,10 @@ type Server struct {
 const (
 	// topicsPerHour is how many frames about topics one device may send.
 	topicsPerHour = 3600
-	// takeoversPerHour is how many logins of one device end its other connections and
-	// revoke its other tokens. It keeps two copies of a profile from throwing each
-	// other out for ever: they have noticed by then, and share the mailbox.
-	takeoversPerHour = 12
+	// takeoversPerHour is how many logins of one device end other connections of it. It
+	// keeps two copies of a profile from throwing each other out for ever: they have
+	// noticed by then, and share the mailbox.
+	takeoversPerHour = 4
 	// requestsAtATime is how many requests of one device are served at a time;
 	// others wait, for admitTimeout at most.
 	requestsAtATime = 8
