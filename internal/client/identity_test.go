@@ -423,6 +423,14 @@ func TestCopiedProfile(t *testing.T) {
 			t.Errorf("%d of 256 bytes of the ciphertexts are equal", same)
 		}
 		bob.sees(alice, "< request", "> accepted", "< before", "< "+texts[0], "< undecryptable: duplicate")
+		for _, p := range []*person{alice, twin} {
+			if status, err := p.Status(t.Context()); err != nil || status.Conflict == nil {
+				t.Errorf("%s has not noticed the other: %+v, %v", p.name, status, err)
+			}
+		}
+		if status, err := bob.Status(t.Context()); err != nil || status.Conflict != nil {
+			t.Errorf("Bob has a conflict: %+v, %v", status, err)
+		}
 	})
 }
 
