@@ -380,7 +380,11 @@ func TestCopiedProfile(t *testing.T) {
 		h := bob.corrupt()
 		var bodies [][]byte
 		h.onPush(func(in relay.Incoming) []relay.Incoming {
-			bodies = append(bodies, bytes.Clone(in.Body))
+			// The copies end each other's connections: what was not confirmed by then
+			// is sent again, the same bytes.
+			if !slices.ContainsFunc(bodies, func(b []byte) bool { return bytes.Equal(b, in.Body) }) {
+				bodies = append(bodies, bytes.Clone(in.Body))
+			}
 			return []relay.Incoming{in}
 		})
 		bob.run()
