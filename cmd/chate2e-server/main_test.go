@@ -791,7 +791,7 @@ func TestOneRelayForADirectory(t *testing.T) {
 	first.kill(t)
 	again := serveProcess(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", data)
 	if code := again.terminate(t); code != 0 {
-		t.Errorf("exit code %d", code)
+		t.Errorf("exit code %d: %s", code, again.stderr)
 	}
 }
 

@@ -159,6 +159,11 @@ func TestRelayThatDuplicatesReordersAndReplays(t *testing.T) {
 		h := bob.corrupt()
 		bob.run()
 		settle()
+		// From here on the relay draws from r, and nobody else.
+		var replies, pauses [60]bool
+		for i := range replies {
+			replies[i], pauses[i] = r.IntN(5) == 0, r.IntN(3) == 0
+		}
 		var old, held []relay.Incoming
 		h.onPush(func(in relay.Incoming) []relay.Incoming {
 			old = append(old, in)
@@ -172,15 +177,15 @@ func TestRelayThatDuplicatesReordersAndReplays(t *testing.T) {
 			return out
 		})
 		var want []string
-		for i := range 60 {
+		for i := range replies {
 			text := fmt.Sprintf("text %d", i)
 			alice.send(bob, text)
 			want = append(want, "< "+text)
-			if r.IntN(5) == 0 {
+			if replies[i] {
 				reply := fmt.Sprintf("reply %d", i)
 				bob.send(alice, reply)
 			}
-			if r.IntN(3) == 0 {
+			if pauses[i] {
 				settle()
 			}
 		}

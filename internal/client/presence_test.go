@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -96,24 +97,35 @@ func TestPresenceThroughAHostileRelay(t *testing.T) {
 		settle()
 		befriend(alice, bob)
 		h := alice.corrupt()
-		var recorded []relay.TopicUpdate
-		pass := true
+		var (
+			mu       sync.Mutex
+			recorded []relay.TopicUpdate
+			withhold bool
+		)
 		h.onTopic(func(u relay.TopicUpdate) []relay.TopicUpdate {
+			mu.Lock()
+			defer mu.Unlock()
 			if !u.Gone {
 				recorded = append(recorded, u)
 			}
-			if !pass {
+			if withhold {
 				return nil
 			}
 			return []relay.TopicUpdate{u}
 		})
+		last := func() relay.TopicUpdate {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(recorded) == 0 || len(recorded[0].Payload) != content.PresenceSize {
+				t.Fatalf("recorded %+v", recorded)
+			}
+			return recorded[len(recorded)-1]
+		}
 		alice.run()
 		settle()
 		alice.finds("honest", bob, client.PresenceOnline)
-		if len(recorded) == 0 || len(recorded[0].Payload) != content.PresenceSize {
-			t.Fatalf("recorded %+v", recorded)
-		}
-		online := recorded[len(recorded)-1]
+		online := last()
 		bob.setPresence("away")
 		settle()
 
@@ -130,7 +142,7 @@ func TestPresenceThroughAHostileRelay(t *testing.T) {
 		forged := online
 		forged.Payload = content.Presence{State: content.Busy, At: time.Now()}.Seal(content.Topic{ID: online.Topic, Key: content.NewTopic().Key})
 		h.inject(relay.AppendTopic(nil, forged))
-		forged.Payload = append([]byte(nil), recorded[len(recorded)-1].Payload...)
+		forged.Payload = append([]byte(nil), last().Payload...)
 		forged.Payload[40] ^= 1
 		h.inject(relay.AppendTopic(nil, forged))
 		forged.Payload = []byte("x")
@@ -149,7 +161,9 @@ func TestPresenceThroughAHostileRelay(t *testing.T) {
 		alice.finds("repeated", bob, client.PresenceAway)
 
 		// Withholding: the value does not last.
-		pass = false
+		mu.Lock()
+		withhold = true
+		mu.Unlock()
 		rest(8 * time.Minute)
 		alice.finds("withheld", bob, client.PresenceOffline)
 		replay()
@@ -158,7 +172,7 @@ func TestPresenceThroughAHostileRelay(t *testing.T) {
 		// Nor does an old value count after a restart.
 		bob.setPresence("online")
 		settle()
-		fresh := recorded[len(recorded)-1]
+		fresh := last()
 		rest(10 * time.Minute)
 		alice.stop()
 		alice.reopen().run()
