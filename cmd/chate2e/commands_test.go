@@ -336,7 +336,7 @@ func TestFields(t *testing.T) {
 		{bob, item + " direction state snippet", []string{"search", "find"}},
 		{bob, safety, []string{"safety", "alice"}},
 		{bob, safety, []string{"accept-key", "alice"}},
-		{bob, "connected outbox prekeys_left", []string{"status"}},
+		{bob, "connected outbox prekeys_left conflict", []string{"status"}},
 		{bob, "verified key_changed pq held missing epoch ratchet_steps", []string{"status", "alice"}},
 		{bob, "auto-accept presence language", []string{"settings"}},
 		{bob, "version", []string{"version"}},

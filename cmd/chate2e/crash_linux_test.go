@@ -73,6 +73,7 @@ func TestSendKilledAtSystemCalls(t *testing.T) {
 		equal(t, "Bob reads", texts(bob.list("recv")), want)
 		equal(t, "Bob's log", texts(bob.list("log", "alice")), want)
 		equal(t, "nothing missing", bob.one("status", "alice")["missing"], 0)
+		equal(t, "conflict", alice.one("status")["conflict"], nil) // logins of killed programs are our own
 	}
 }
 

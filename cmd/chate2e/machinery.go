@@ -37,11 +37,15 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 		if status.PrekeysLeft >= 0 {
 			left = fmt.Sprint(status.PrekeysLeft)
 		}
-		return e.result(status, table([][]string{
+		rows := [][]string{
 			{"connected to the relay", yes(status.Connected)},
 			{"messages waiting to leave", fmt.Sprint(status.Outbox)},
 			{"one-time prekeys at the relay", left},
-		}))
+		}
+		if status.Conflict != nil {
+			rows = append(rows, []string{"may be in use somewhere else", "noticed at " + local(*status.Conflict)})
+		}
+		return e.result(statusObject(status), table(rows))
 	})
 }
 

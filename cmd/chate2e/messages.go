@@ -55,8 +55,27 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 		if reason != "" {
 			line += ": " + reason
 		}
-		return e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n")
+		if err := e.result(sendingJSON{sending.Sending, stampOf(sending.SentAt)}, line+"\n"); err != nil {
+			return err
+		}
+		e.warnOfConflict(ctx, s)
+		return nil
 	})
+}
+
+// conflictFor is how long a conflict is warned of with every message; after that it
+// is in the status alone.
+const conflictFor = 7 * 24 * time.Hour
+
+// warnOfConflict says so if the profile may be in use somewhere else. The message has
+// been dealt with by then.
+func (e *env) warnOfConflict(ctx context.Context, s *session) {
+	status, err := s.Status(ctx)
+	if err != nil || status.Conflict == nil || time.Since(*status.Conflict) > conflictFor {
+		return
+	}
+	e.note("Warning: this profile may be in use somewhere else as well: the relay has seen a login with its keys that was not made here (noticed %s). "+
+		"Never use two copies of a profile: messages get lost. If you made no copy, somebody else may have your keys.", local(*status.Conflict))
 }
 
 // whyQueued says what becomes of a message that has not left in time.

@@ -144,6 +144,13 @@ type foundJSON struct {
 	Snippet string `json:"snippet"`
 }
 
+type statusJSON struct {
+	client.Status
+	Conflict *stamp `json:"conflict"`
+}
+
+func statusObject(s client.Status) statusJSON { return statusJSON{s, optionalStamp(s.Conflict)} }
+
 type contactStatusJSON struct {
 	client.ContactStatus
 	CompletedAt *stamp `json:"completed_at"`

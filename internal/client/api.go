@@ -180,6 +180,11 @@ type Status struct {
 	Connected   bool `json:"connected"`
 	Outbox      int  `json:"outbox"`       // messages not yet taken by the relay
 	PrekeysLeft int  `json:"prekeys_left"` // one-time prekeys at the relay; -1 if never asked
+
+	// Conflict is when it was noticed last, by the word of the relay, that somebody
+	// else logged in with the keys of this profile, such as a copy of its folder; nil
+	// if that never was.
+	Conflict *time.Time `json:"conflict"`
 }
 
 // ContactStatus is the state of the sessions with a contact.
@@ -214,7 +219,7 @@ type EventKind string
 const (
 	EventItem       EventKind = "item"       // an item became visible, or changed its state
 	EventContact    EventKind = "contact"    // a contact was added, changed or removed
-	EventConnection EventKind = "connection" // connected to the relay, or not any more
+	EventConnection EventKind = "connection" // connected to the relay, or not any more, or a conflict was noticed
 	EventProtocol   EventKind = "protocol"   // a protocol event for the inspector
 	EventSettings   EventKind = "settings"   // a setting changed
 	EventClosed     EventKind = "closed"     // the engine stops

@@ -16,6 +16,8 @@ type change struct {
 	settings []string
 	protocol []ProtocolEvent
 
+	status bool // more than the connection: a conflict was noticed
+
 	outbox, upkeep, presence, gaps bool // loops that have something to do
 }
 
@@ -121,6 +123,13 @@ func (c *Client) tell(tx *vault.Tx, ch *change) ([]Event, error) {
 	}
 	for _, key := range ch.settings {
 		events = append(events, Event{Kind: EventSettings, Setting: key})
+	}
+	if ch.status {
+		status, err := c.status(tx)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, Event{Kind: EventConnection, Status: &status})
 	}
 	return events, nil
 }

@@ -87,7 +87,7 @@ func start(ctx context.Context, db *vault.DB, dir string, password []byte, cfg C
 		return nil, asError(err)
 	}
 	var err error
-	if c.relay, err = newRelay(c.me.server, c.me.relayAddress(), c.me.identity.Key, cfg); err != nil {
+	if c.relay, err = newRelay(c.me.server, c.me.relayAddress(), c.me.identity.Key, logins{c}, cfg); err != nil {
 		return nil, err
 	}
 	if !c.me.registered {
@@ -102,13 +102,13 @@ func start(ctx context.Context, db *vault.DB, dir string, password []byte, cfg C
 }
 
 // newRelay returns the client of a relay. It does not connect.
-func newRelay(server string, address relay.Address, identity *curve.PrivateKey, cfg Config) (*relayclient.Client, error) {
+func newRelay(server string, address relay.Address, identity *curve.PrivateKey, l relayclient.Logins, cfg Config) (*relayclient.Client, error) {
 	origin, err := relay.ParseOrigin(server)
 	if err != nil {
 		return nil, fail(CodeDamaged, err, "the profile does not name its relay")
 	}
 	r, err := relayclient.New(relayclient.Config{
-		Server: origin, Address: address, Identity: identity, DialContext: cfg.DialContext,
+		Server: origin, Address: address, Identity: identity, Logins: l, DialContext: cfg.DialContext,
 	})
 	if err != nil {
 		return nil, fail(CodeDamaged, err, "the profile is damaged")

@@ -53,12 +53,24 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // Status returns the state of the engine.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	status := Status{Connected: c.link.up(), PrekeysLeft: c.prekeysLeft.load()}
-	err := c.view(ctx, func(tx *vault.Tx) (err error) {
-		status.Outbox, err = tx.CountJobs()
+func (c *Client) Status(ctx context.Context) (status Status, err error) {
+	err = c.view(ctx, func(tx *vault.Tx) (err error) {
+		status, err = c.status(tx)
 		return err
 	})
+	return status, err
+}
+
+func (c *Client) status(tx *vault.Tx) (Status, error) {
+	status := Status{Connected: c.link.up(), PrekeysLeft: c.prekeysLeft.load()}
+	conflict, err := tx.Conflict()
+	if err != nil {
+		return Status{}, err
+	}
+	if !conflict.IsZero() {
+		status.Conflict = &conflict
+	}
+	status.Outbox, err = tx.CountJobs()
 	return status, err
 }
 

@@ -173,7 +173,7 @@ func askReady(ctx context.Context, own vault.Own, identity *pqxdh.Identity, cfg 
 		return err
 	}
 	address := relay.Address{User: relay.UserID(user), Device: firstDevice}
-	r, err := newRelay(own.Relay, address, identity.Key, cfg)
+	r, err := newRelay(own.Relay, address, identity.Key, nil, cfg)
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,12 @@ type Login struct {
 	// that it is used once.
 	Challenge        [16]byte
 	ChallengeExpires time.Time
+	// ID is remembered, to be told to the logins that follow.
+	ID relay.LoginID
+	// Alone revokes the device's other tokens, but for the one with the SHA-256 Keep,
+	// if that is not nil.
+	Alone bool
+	Keep  *[32]byte
 }
 
 // Registration is a new account: everything in it is stored in one transaction.
@@ -203,9 +209,11 @@ type Store interface {
 
 	// IdentityKey returns a device's identity key, or [ErrUnknownDevice].
 	IdentityKey(ctx context.Context, address relay.Address) ([32]byte, error)
-	// LogIn stores a token. A device has at most [MaxTokens]; the oldest make
-	// room. It returns [ErrUnknownDevice], [ErrDisabled] or [ErrChallengeUsed].
-	LogIn(ctx context.Context, login Login, now time.Time) error
+	// LogIn stores a token, and returns the IDs of the device's logins before it,
+	// oldest first, at most [relay.MaxLogins]. A device has at most [MaxTokens]; the
+	// oldest make room. It returns [ErrUnknownDevice], [ErrDisabled] or
+	// [ErrChallengeUsed].
+	LogIn(ctx context.Context, login Login, now time.Time) (before []relay.LoginID, err error)
 	// Session returns who holds the token with this SHA-256, or [ErrNoToken].
 	Session(ctx context.Context, tokenHash [32]byte, now time.Time) (Session, error)
 

@@ -18,6 +18,7 @@ const (
 	UserIDSize     = 20
 	EnvelopeIDSize = 16
 	TopicIDSize    = 16
+	LoginIDSize    = 16
 	TokenSize      = 32
 )
 
@@ -41,6 +42,8 @@ const (
 	MaxDeviceList = 8 << 10
 	// MaxDevice is the highest device number.
 	MaxDevice = 127
+	// MaxLogins is how many logins of a device a relay remembers.
+	MaxLogins = 8
 	// MaxRequest is the largest JSON body of a request, in bytes.
 	MaxRequest = 2 << 20
 )
@@ -161,6 +164,25 @@ func NewTopicID() TopicID {
 	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
 	return id
 }
+
+// LoginID names one login of a device. It is chosen at random by whoever logs in, so
+// that a device can tell its own logins from those of a copy of its keys. As text it
+// is 32 hexadecimal digits.
+type LoginID [LoginIDSize]byte
+
+// NewLoginID returns a random ID.
+func NewLoginID() LoginID {
+	var id LoginID
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+	return id
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (id LoginID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. It accepts lower-case
+// digits alone.
+func (id *LoginID) UnmarshalText(text []byte) error { return unmarshalHex(id[:], text) }
 
 var errHex = errors.New("relay: not lower-case hexadecimal of the right length")
 

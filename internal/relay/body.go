@@ -27,6 +27,10 @@ type TokenRequest struct {
 	UserID UserID       `json:"user_id"`
 	Device DeviceNumber `json:"device" doc:"1 to 127"`
 	Proof  Proof        `json:"proof"`
+	// Login and Replaces may be left out. A relay makes an ID up for a login that has
+	// none.
+	Login    LoginID `json:"login_id,omitzero" doc:"random, and new for every login; later logins are told of it"`
+	Replaces string  `json:"replaces,omitempty" doc:"the token that the same process used until now; its connections go on, those of other tokens of the device end"`
 }
 
 // TokenResponse answers POST /v1/token. Token is a secret: parse it with
@@ -34,6 +38,8 @@ type TokenRequest struct {
 type TokenResponse struct {
 	Token     string `json:"token" doc:"43 characters of URL-safe base64, for the Authorization header and the first frame"`
 	ExpiresAt Millis `json:"expires_at"`
+	// Before is missing from the answers of relays that do not remember logins.
+	Before []LoginID `json:"logins_before,omitempty" doc:"the logins of the device before this one, oldest first, at most 8"`
 }
 
 // RegisterRequest is the body of POST /v1/register. Everything in it is stored in
@@ -45,6 +51,7 @@ type RegisterRequest struct {
 	Username   Username     `json:"username,omitempty" doc:"3 to 24 characters out of a-z, 0-9 and _"`
 	Invite     string       `json:"invite,omitempty" doc:"the invitation, if the relay wants one"`
 	Prekeys    []Prekey     `json:"prekeys" doc:"at least one signed and one kem_last_resort"`
+	Login      LoginID      `json:"login_id,omitzero" doc:"random, and new for every attempt; later logins are told of it"`
 }
 
 // RegisterResponse answers POST /v1/register. Token is a secret, as in

@@ -23,6 +23,17 @@ type Signer interface {
 	Sign(message []byte) []byte
 }
 
+// Logins remembers the logins of a device. A login whose ID it did not give out was
+// made by somebody else with the device's keys.
+type Logins interface {
+	// NewLogin returns the ID of a login that is about to be made. It is durable
+	// before NewLogin returns.
+	NewLogin(ctx context.Context) (relay.LoginID, error)
+	// LoggedIn is told, after a login, of those that the relay says came before it:
+	// at most [relay.MaxLogins].
+	LoggedIn(ctx context.Context, before []relay.LoginID) error
+}
+
 // Config says which relay, and who we are. Server, Address and Identity are
 // needed.
 type Config struct {
@@ -30,6 +41,8 @@ type Config struct {
 	Address  relay.Address
 	Identity Signer
 
+	// Logins is nil for a device that does not care who else uses its keys.
+	Logins Logins
 	// Timeout bounds every call, with the logins it takes (30 seconds).
 	Timeout time.Duration
 	// DialContext opens connections, for networks other than the computer's own.
@@ -221,7 +234,7 @@ func (c *Client) token(ctx context.Context, refused relay.Token) (relay.Token, e
 		return token, nil
 	}
 	token = relay.Token{}
-	fresh, err := c.logIn(ctx)
+	fresh, err := c.logIn(ctx, refused)
 	if err != nil {
 		return relay.Token{}, err
 	}
@@ -241,20 +254,49 @@ func (c *Client) challenge(ctx context.Context) ([]byte, error) {
 	return r.Challenge, nil
 }
 
-func (c *Client) logIn(ctx context.Context) (relay.Token, error) {
+// newLogin returns the ID of a login that is about to be made.
+func (c *Client) newLogin(ctx context.Context) (relay.LoginID, error) {
+	if c.cfg.Logins == nil {
+		return relay.NewLoginID(), nil
+	}
+	return c.cfg.Logins.NewLogin(ctx)
+}
+
+// logIn gets a token that takes the place of the one used until now, if there was
+// one.
+func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, error) {
 	challenge, err := c.challenge(ctx)
 	if err != nil {
 		return relay.Token{}, err
 	}
-	message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
-	var r relay.TokenResponse
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: relay.TokenRequest{
-		UserID: c.cfg.Address.User, Device: c.cfg.Address.Device,
-		Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
-	}}, &r); err != nil {
+	id, err := c.newLogin(ctx)
+	if err != nil {
 		return relay.Token{}, err
 	}
-	return parseToken(r.Token)
+	request := relay.TokenRequest{Login: id}
+	if !replaced.IsZero() {
+		request.Replaces = replaced.Text()
+	}
+	message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
+	request.UserID, request.Device = c.cfg.Address.User, c.cfg.Address.Device
+	request.Proof = relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)}
+	var r relay.TokenResponse
+	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: request}, &r); err != nil {
+		return relay.Token{}, err
+	}
+	token, err := parseToken(r.Token)
+	if err != nil {
+		return relay.Token{}, err
+	}
+	if len(r.Before) > relay.MaxLogins {
+		return relay.Token{}, fmt.Errorf("%w (%d logins before)", ErrNotARelay, len(r.Before))
+	}
+	if c.cfg.Logins != nil {
+		if err := c.cfg.Logins.LoggedIn(ctx, r.Before); err != nil {
+			return relay.Token{}, err
+		}
+	}
+	return token, nil
 }
 
 func parseToken(text string) (relay.Token, error) {
@@ -278,7 +320,7 @@ func (c *Client) LogIn(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { c.login <- token }()
-	fresh, err := c.logIn(ctx)
+	fresh, err := c.logIn(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -307,10 +349,14 @@ func (c *Client) Register(ctx context.Context, r Registration) error {
 	if err != nil {
 		return err
 	}
+	id, err := c.newLogin(ctx)
+	if err != nil {
+		return err
+	}
 	message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
 	var response relay.RegisterResponse
 	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
-		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys),
+		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys), Login: id,
 		Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
 	}}, &response); err != nil {
 		return err

@@ -63,6 +63,7 @@ type conn struct {
 	raw     net.Conn // for deadlines, which cost less there than contexts do
 	number  uint64   // grows with every connection
 	session mailbox.Session
+	token   [32]byte // SHA-256 of the token it goes by; guarded by s.mu once registered
 	member  bus.Member
 
 	writers sync.WaitGroup
@@ -304,7 +305,8 @@ func (c *conn) authenticate(ctx context.Context) bool {
 		c.close(websocket.StatusPolicyViolation, errUnauthorized)
 		return false
 	}
-	if c.session, err = c.s.store.Session(ctx, token.Hash(), time.Now()); err != nil {
+	c.token = token.Hash()
+	if c.session, err = c.s.store.Session(ctx, c.token, time.Now()); err != nil {
 		c.fail(err)
 		return false
 	}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/chate2e/chate2e/internal/account"
 	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
@@ -66,9 +68,13 @@ func (s *Server) checkProof(p *relay.Proof, now time.Time) (nonce [challengeNonc
 }
 
 // newLogin makes a token for a device that has proved itself.
-func (s *Server) newLogin(c *call, address relay.Address, nonce [challengeNonce]byte, expires time.Time) (relay.Token, mailbox.Login) {
+func (s *Server) newLogin(c *call, address relay.Address, id relay.LoginID, nonce [challengeNonce]byte, expires time.Time) (relay.Token, mailbox.Login) {
+	if id == (relay.LoginID{}) {
+		id = relay.NewLoginID() // a login without one shall not go unnoticed
+	}
 	token := relay.NewToken()
 	return token, mailbox.Login{
+		ID:      id,
 		Address: address, TokenHash: token.Hash(), Expires: c.now.Add(s.cfg.TokenLife).Truncate(time.Millisecond),
 		Challenge: nonce, ChallengeExpires: expires,
 	}
@@ -91,14 +97,57 @@ func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
 	if !curve.PublicKey(key).Verify(message, body.Proof.Signature) || !known {
 		return nil, errBadProof
 	}
-	fresh, login := s.newLogin(c, address, nonce, expires)
-	if err := s.store.LogIn(c.Context(), login, c.now); err != nil {
+	fresh, login := s.newLogin(c, address, body.Login, nonce, expires)
+	if body.Replaces != "" {
+		replaced, err := relay.ParseToken(body.Replaces)
+		if err != nil {
+			return nil, badRequest("what it replaces is no token")
+		}
+		hash := replaced.Hash()
+		login.Keep = &hash
+	}
+	login.Alone = s.mayTakeOver(&login, c.now)
+	before, err := s.store.LogIn(c.Context(), login, c.now)
+	if err != nil {
 		if errors.Is(err, mailbox.ErrUnknownDevice) {
 			return nil, errBadProof
 		}
 		return nil, err
 	}
-	return relay.TokenResponse{Token: fresh.Text(), ExpiresAt: relay.MillisOf(login.Expires)}, nil
+	s.takeOver(&login)
+	return relay.TokenResponse{Token: fresh.Text(), ExpiresAt: relay.MillisOf(login.Expires), Before: before}, nil
+}
+
+// mayTakeOver reports whether a login may end the device's other connections and
+// revoke its other tokens. Where there are no connections it may: such tokens are
+// those of processes that have ended, as a rule.
+func (s *Server) mayTakeOver(login *mailbox.Login, now time.Time) bool {
+	others := false
+	s.each(login.Address, func(conn *conn) {
+		others = others || login.Keep == nil || conn.token != *login.Keep
+	})
+	if !others {
+		return true
+	}
+	_, ok := s.takeovers.take(login.Address, now)
+	return ok
+}
+
+// takeOver ends the connections of the tokens that a login has revoked: a profile is
+// open once, so they are left over, or those of a copy of it. Whoever holds one logs
+// in again and is told of this login. Connections of the token it replaces go on as
+// connections of the new one.
+func (s *Server) takeOver(login *mailbox.Login) {
+	s.each(login.Address, func(conn *conn) {
+		switch {
+		case login.Keep != nil && conn.token == *login.Keep:
+			conn.token = login.TokenHash
+		case login.Alone && conn.token != login.TokenHash:
+			conn.close(websocket.StatusPolicyViolation, &relay.Error{
+				Code: relay.CodeUnauthorized, Detail: "a newer login of the same device took its place",
+			})
+		}
+	})
 }
 
 // ── Registration and the directory ──────────────────────────────────────────
@@ -144,7 +193,7 @@ func register(s *Server, c *call, body *relay.RegisterRequest) (any, error) {
 			return nil, badRequest("a signed and a last-resort prekey are needed")
 		}
 	}
-	fresh, login := s.newLogin(c, address, nonce, expires)
+	fresh, login := s.newLogin(c, address, body.Login, nonce, expires)
 	if _, err := s.store.Register(c.Context(), mailbox.Registration{
 		User: user, List: stored, Username: body.Username, Prekeys: body.Prekeys, Invite: invite, Login: login,
 	}, c.now); err != nil {

@@ -534,10 +534,10 @@ func TestSilence(t *testing.T) {
 		o := open()
 		o.path = filepath.Join(dir, "relay.db")
 		n := start(t, o)
-		alice, bob := n.register(t), n.register(t)
+		alice, bob, carol := n.register(t), n.register(t), n.register(t)
 		conn := bob.connect(t)
 		drain(t, conn)
-		silent := n.authenticated(t, bob)
+		silent := n.authenticated(t, carol)
 		time.Sleep(24 * time.Hour)
 		if err := alice.client.Send(t.Context(), bob.address.User, outgoing("a day later")); err != nil {
 			t.Fatal(err)

@@ -234,7 +234,7 @@ func schemaOf(t reflect.Type, schemas map[string]object) object {
 		return object{{"type", "string"}, {"contentEncoding", "base64"}}
 	case reflect.TypeFor[relay.UserID]():
 		return text("^[a-z2-7]{32}$")
-	case reflect.TypeFor[relay.EnvelopeID]():
+	case reflect.TypeFor[relay.EnvelopeID](), reflect.TypeFor[relay.LoginID]():
 		return text("^[0-9a-f]{32}$")
 	case reflect.TypeFor[relay.Username]():
 		return text("^[a-z0-9_]{3,24}$")

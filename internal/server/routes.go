@@ -79,7 +79,9 @@ var routeTable = []route{
 		method: http.MethodPost, path: "/v1/token", open: true, name: "token", handle: limitLogins(body(token)(smallBody)),
 		summary: "Log in",
 		description: "The signature is over \"ChatE2E relay login v1\" 0x00 ‖ length of origin (2 bytes, big-endian) ‖ origin ‖ " +
-			"length of challenge (1) ‖ challenge ‖ user ID (20) ‖ device number (1).",
+			"length of challenge (1) ‖ challenge ‖ user ID (20) ‖ device number (1). A login revokes the other tokens of the device and ends " +
+			"their connections, so that whoever holds them logs in again and is told of it in logins_before; " +
+			"where there are such connections, four times an hour at most.",
 		request: relay.TokenRequest{}, response: relay.TokenResponse{},
 		codes: []relay.Code{relay.CodeBadChallenge, relay.CodeBadProof, relay.CodeWrongOrigin, relay.CodeAccountDisabled, relay.CodeRateLimited},
 	},

@@ -88,6 +88,7 @@ type Server struct {
 	oneTime       *quota[relay.UserID]
 	lookups       *quota[relay.UserID]
 	topicFrames   *quota[relay.Address]
+	takeovers     *quota[relay.Address]
 	registrations *quota[netip.Prefix]
 	logins        *quota[netip.Prefix]
 	sockets       *counter[netip.Prefix]
@@ -104,6 +105,10 @@ type Server struct {
 const (
 	// topicsPerHour is how many frames about topics one device may send.
 	topicsPerHour = 3600
+	// takeoversPerHour is how many logins of one device end other connections of it. It
+	// keeps two copies of a profile from throwing each other out for ever: they have
+	// noticed by then, and share the mailbox.
+	takeoversPerHour = 4
 	// requestsAtATime is how many requests of one device are served at a time;
 	// others wait, for admitTimeout at most.
 	requestsAtATime = 8
@@ -128,6 +133,7 @@ func New(store mailbox.Store, b bus.Bus, cfg Config) (*Server, error) {
 		oneTime:       newQuota[relay.UserID](limits.OneTimePerHour),
 		lookups:       newQuota[relay.UserID](limits.LookupsPerHour),
 		topicFrames:   newQuota[relay.Address](topicsPerHour),
+		takeovers:     newQuota[relay.Address](takeoversPerHour),
 		registrations: newQuota[netip.Prefix](limits.RegistrationsPerHour),
 		logins:        newQuota[netip.Prefix](limits.LoginsPerHour),
 		sockets:       newCounter[netip.Prefix](limits.ConnectionsPerAddress),

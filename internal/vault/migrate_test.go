@@ -3,6 +3,7 @@ package vault_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -110,7 +111,11 @@ func TestUpgradeFromEachVersion(t *testing.T) {
 // TestSteps: each step runs once, a failing one leaves everything as it was, and
 // an older program does not touch a newer database.
 func TestSteps(t *testing.T) {
-	shipped := steps(t, 1)
+	names, err := fs.Glob(vault.Migrations(), "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped, next := steps(t, len(names)), fmt.Sprintf("%04d_", len(names)+1)
 	with := func(name, sql string) fstest.MapFS {
 		more := maps.Clone(shipped)
 		more[name] = &fstest.MapFile{Data: []byte(sql)}
@@ -121,12 +126,12 @@ func TestSteps(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	undo := vault.SetMigrations(with("0002_fails.sql", "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES ('text');"))
+	undo := vault.SetMigrations(with(next+"fails.sql", "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES ('text');"))
 	t.Cleanup(undo)
-	if _, err := vault.Open(t.Context(), db.Dir(), password, fast); err == nil || !strings.Contains(err.Error(), "0002_fails") {
+	if _, err := vault.Open(t.Context(), db.Dir(), password, fast); err == nil || !strings.Contains(err.Error(), next+"fails") {
 		t.Errorf("a failing step: %v", err)
 	}
-	vault.SetMigrations(with("0002_works.sql", "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);"))
+	vault.SetMigrations(with(next+"works.sql", "CREATE TABLE more (x INTEGER) STRICT; INSERT INTO more VALUES (1);"))
 	for range 2 {
 		again, err := vault.Open(t.Context(), db.Dir(), password, fast)
 		if err != nil {

@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh Fresh) {
 		"Invites":                   testInvites,
 		"Usernames":                 testUsernames,
 		"Tokens":                    testTokens,
+		"Logins":                    testLogins,
 		"ChallengesAreUsedOnce":     testChallengesAreUsedOnce,
 		"Disable":                   testDisable,
 		"UpdateDevices":             testUpdateDevices,
@@ -142,6 +143,7 @@ func (f *fixture) login(user, device int) mailbox.Login {
 		Expires:          f.now.Add(time.Hour),
 		Challenge:        challenge,
 		ChallengeExpires: f.now.Add(time.Minute),
+		ID:               challenge,
 	}
 }
 
@@ -189,10 +191,15 @@ func (f *fixture) register(t *testing.T, user int, devices ...int) []mailbox.ID 
 func (f *fixture) logIn(t *testing.T, user, device int) mailbox.ID {
 	t.Helper()
 	login := f.login(user, device)
-	if err := f.store.LogIn(f.ctx, login, f.now); err != nil {
+	if err := f.tryLogIn(login); err != nil {
 		t.Fatalf("LogIn: %v", err)
 	}
 	return f.session(t, login).Mailbox
+}
+
+func (f *fixture) tryLogIn(login mailbox.Login) error {
+	_, err := f.store.LogIn(f.ctx, login, f.now)
+	return err
 }
 
 func (f *fixture) session(t *testing.T, login mailbox.Login) mailbox.Session {
@@ -490,7 +497,7 @@ func testUsernames(t *testing.T, f *fixture) {
 func testTokens(t *testing.T, f *fixture) {
 	f.register(t, 1, 1, 2)
 	login := f.login(1, 2)
-	if err := f.store.LogIn(f.ctx, login, f.now); err != nil {
+	if err := f.tryLogIn(login); err != nil {
 		t.Fatal(err)
 	}
 	f.reopen(t)
@@ -499,13 +506,13 @@ func testTokens(t *testing.T, f *fixture) {
 	want(t, "an unknown token", err, mailbox.ErrNoToken)
 	_, err = f.store.Session(f.ctx, login.TokenHash, f.now.Add(time.Hour))
 	want(t, "an expired token", err, mailbox.ErrNoToken)
-	want(t, "login of nobody", f.store.LogIn(f.ctx, f.login(2, 1), f.now), mailbox.ErrUnknownDevice)
-	want(t, "login of no device", f.store.LogIn(f.ctx, f.login(1, 3), f.now), mailbox.ErrUnknownDevice)
+	want(t, "login of nobody", f.tryLogIn(f.login(2, 1)), mailbox.ErrUnknownDevice)
+	want(t, "login of no device", f.tryLogIn(f.login(1, 3)), mailbox.ErrUnknownDevice)
 
 	// The oldest token makes room, and only those of the same device.
 	f.now = f.now.Add(time.Second)
 	for range mailbox.MaxTokens - 1 {
-		if err := f.store.LogIn(f.ctx, f.login(1, 1), f.now); err != nil {
+		if err := f.tryLogIn(f.login(1, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -514,7 +521,7 @@ func testTokens(t *testing.T, f *fixture) {
 	for range mailbox.MaxTokens {
 		f.now = f.now.Add(time.Second)
 		logins = append(logins, f.login(1, 2))
-		if err := f.store.LogIn(f.ctx, logins[len(logins)-1], f.now); err != nil {
+		if err := f.tryLogIn(logins[len(logins)-1]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -525,17 +532,72 @@ func testTokens(t *testing.T, f *fixture) {
 	}
 }
 
+// testLogins: a device is told of its logins before, and can revoke all tokens but
+// the one that the new one replaces.
+func testLogins(t *testing.T, f *fixture) {
+	r := f.registration(1, "", 1, 2)
+	if _, err := f.store.Register(f.ctx, r, f.now); err != nil {
+		t.Fatal(err)
+	}
+	made := []relay.LoginID{r.Login.ID}
+	other := f.login(1, 2)
+	if before, err := f.store.LogIn(f.ctx, other, f.now); err != nil || len(before) != 0 {
+		t.Errorf("the first login of a device: %v, %v", before, err)
+	}
+	for i := range relay.MaxLogins + 3 {
+		if i == 2 {
+			f.reopen(t)
+		}
+		login := f.login(1, 1)
+		before, err := f.store.LogIn(f.ctx, login, f.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(made[max(0, len(made)-relay.MaxLogins):], before); diff != "" {
+			t.Errorf("before login %d (-want +got):\n%s", i, diff)
+		}
+		made = append(made, login.ID)
+	}
+	// A refused login leaves nothing behind.
+	refused := f.login(1, 1)
+	refused.Challenge = r.Login.Challenge
+	want(t, "a used challenge", f.tryLogIn(refused), mailbox.ErrChallengeUsed)
+	first, second, third := f.login(1, 1), f.login(1, 1), f.login(1, 1)
+	third.Alone, third.Keep = true, &second.TokenHash
+	for _, login := range []mailbox.Login{first, second, third} {
+		before, err := f.store.LogIn(f.ctx, login, f.now)
+		if err != nil || before[len(before)-1] != made[len(made)-1] {
+			t.Errorf("after a refused login: %v, %v", before, err)
+		}
+		made = append(made, login.ID)
+	}
+	_, err := f.store.Session(f.ctx, first.TokenHash, f.now)
+	want(t, "a revoked token", err, mailbox.ErrNoToken)
+	for _, login := range []mailbox.Login{second, third, other} {
+		f.session(t, login)
+	}
+	alone := f.login(1, 1)
+	alone.Alone = true
+	if err := f.tryLogIn(alone); err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.store.Session(f.ctx, third.TokenHash, f.now)
+	want(t, "the token before", err, mailbox.ErrNoToken)
+	f.session(t, alone)
+	f.session(t, other)
+}
+
 func testChallengesAreUsedOnce(t *testing.T, f *fixture) {
 	f.register(t, 1)
 	f.register(t, 2)
 	login := f.login(1, 1)
-	if err := f.store.LogIn(f.ctx, login, f.now); err != nil {
+	if err := f.tryLogIn(login); err != nil {
 		t.Fatal(err)
 	}
 	f.reopen(t)
 	again := f.login(2, 1)
 	again.Challenge = login.Challenge
-	want(t, "a used challenge", f.store.LogIn(f.ctx, again, f.now), mailbox.ErrChallengeUsed)
+	want(t, "a used challenge", f.tryLogIn(again), mailbox.ErrChallengeUsed)
 	_, err := f.store.Session(f.ctx, again.TokenHash, f.now)
 	want(t, "the token of a refused login", err, mailbox.ErrNoToken)
 
@@ -545,7 +607,7 @@ func testChallengesAreUsedOnce(t *testing.T, f *fixture) {
 	for i := range errs {
 		l := fresh
 		l.TokenHash = sha256.Sum256([]byte{byte(i)})
-		wg.Go(func() { errs[i] = f.store.LogIn(f.ctx, l, f.now) })
+		wg.Go(func() { errs[i] = f.tryLogIn(l) })
 	}
 	wg.Wait()
 	won := 0
@@ -567,7 +629,7 @@ func testDisable(t *testing.T, f *fixture) {
 	box := f.register(t, 1)[0]
 	f.register(t, 2)
 	login := f.login(1, 1)
-	if err := f.store.LogIn(f.ctx, login, f.now); err != nil {
+	if err := f.tryLogIn(login); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.store.SetDisabled(f.ctx, userID(1), true); err != nil {
@@ -575,7 +637,7 @@ func testDisable(t *testing.T, f *fixture) {
 	}
 	_, err := f.store.Session(f.ctx, login.TokenHash, f.now)
 	want(t, "the token of a disabled account", err, mailbox.ErrNoToken)
-	want(t, "login to a disabled account", f.store.LogIn(f.ctx, f.login(1, 1), f.now), mailbox.ErrDisabled)
+	want(t, "login to a disabled account", f.tryLogIn(f.login(1, 1)), mailbox.ErrDisabled)
 	_, _, err = f.store.After(f.ctx, box, 0, 10, 1000, nil)
 	want(t, "the mailbox of a disabled account", err, mailbox.ErrUnknownDevice)
 	if a, err := f.store.Account(f.ctx, userID(1)); err != nil || !a.Disabled {
@@ -598,7 +660,7 @@ func testUpdateDevices(t *testing.T, f *fixture) {
 	boxes := f.register(t, 1, 1, 2, 3)
 	f.register(t, 9)
 	three := f.login(1, 3)
-	if err := f.store.LogIn(f.ctx, three, f.now); err != nil {
+	if err := f.tryLogIn(three); err != nil {
 		t.Fatal(err)
 	}
 	send := func(devices ...int) error {
@@ -633,7 +695,7 @@ func testUpdateDevices(t *testing.T, f *fixture) {
 	}
 	_, err = f.store.Session(f.ctx, three.TokenHash, f.now)
 	want(t, "the token of a removed device", err, mailbox.ErrNoToken)
-	want(t, "login of a removed device", f.store.LogIn(f.ctx, f.login(1, 3), f.now), mailbox.ErrUnknownDevice)
+	want(t, "login of a removed device", f.tryLogIn(f.login(1, 3)), mailbox.ErrUnknownDevice)
 	for _, box := range boxes[1:] {
 		_, _, err = f.store.After(f.ctx, box, 0, 10, 1000, nil)
 		want(t, "the mailbox of a removed device", err, mailbox.ErrUnknownDevice)

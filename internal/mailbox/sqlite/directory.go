@@ -59,7 +59,8 @@ func (w *writer) register(r mailbox.Registration, now time.Time) (created bool, 
 	if err := w.putPrekeys(box, r.Prekeys, now); err != nil {
 		return false, err
 	}
-	return created, w.logIn(box, r.Login, now)
+	_, err = w.logIn(box, r.Login, now)
+	return created, err
 }
 
 func (w *writer) createAccount(r mailbox.Registration, now time.Time) error {
@@ -282,8 +283,8 @@ func (db *DB) IdentityKey(ctx context.Context, address relay.Address) (key [32]b
 
 // LogIn implements [mailbox.Store]. It goes on while the disk is full: without a
 // token nobody could fetch and acknowledge what fills it.
-func (db *DB) LogIn(ctx context.Context, login mailbox.Login, now time.Time) error {
-	return db.update(ctx, func(w *writer) error {
+func (db *DB) LogIn(ctx context.Context, login mailbox.Login, now time.Time) (before []relay.LoginID, err error) {
+	err = db.update(ctx, func(w *writer) error {
 		a, err := w.account(login.Address.User)
 		switch {
 		case errors.Is(err, mailbox.ErrUnknownUser):
@@ -297,25 +298,59 @@ func (db *DB) LogIn(ctx context.Context, login mailbox.Login, now time.Time) err
 		if err != nil {
 			return err
 		}
-		return w.logIn(box, login, now)
+		before, err = w.logIn(box, login, now)
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return before, nil
 }
 
-func (w *writer) logIn(box mailbox.ID, login mailbox.Login, now time.Time) error {
+func (w *writer) logIn(box mailbox.ID, login mailbox.Login, now time.Time) (before []relay.LoginID, err error) {
 	if err := w.exec(`INSERT OR IGNORE INTO challenges (nonce, expires_at) VALUES (?1, ?2)`,
 		login.Challenge[:], millis(login.ChallengeExpires)); err != nil {
-		return err
+		return nil, err
 	}
 	if w.conn.db.Changes() == 0 {
-		return mailbox.ErrChallengeUsed
+		return nil, mailbox.ErrChallengeUsed
+	}
+	if login.Alone {
+		var keep []byte
+		if login.Keep != nil {
+			keep = login.Keep[:]
+		}
+		if err := w.exec(`DELETE FROM tokens WHERE mailbox = ?1 AND hash IS NOT ?2`, int64(box), keep); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.exec(`DELETE FROM tokens WHERE mailbox = ?1 AND (expires_at <= ?2 OR hash NOT IN
 		(SELECT hash FROM tokens WHERE mailbox = ?1 ORDER BY expires_at DESC LIMIT ?3))`,
 		int64(box), millis(now), mailbox.MaxTokens-1); err != nil {
-		return err
+		return nil, err
 	}
-	return w.exec(`INSERT INTO tokens (hash, mailbox, expires_at) VALUES (?1, ?2, ?3)`,
-		login.TokenHash[:], int64(box), millis(login.Expires))
+	if err := w.exec(`INSERT INTO tokens (hash, mailbox, expires_at) VALUES (?1, ?2, ?3)`,
+		login.TokenHash[:], int64(box), millis(login.Expires)); err != nil {
+		return nil, err
+	}
+	return w.rememberLogin(box, login.ID)
+}
+
+// rememberLogin stores the ID of a login and returns those before it.
+func (w *writer) rememberLogin(box mailbox.ID, id relay.LoginID) (before []relay.LoginID, err error) {
+	if err := w.each(`SELECT id FROM logins WHERE mailbox = ?1 ORDER BY number`, func(s *sqlite3.Stmt) error {
+		var known relay.LoginID
+		err := copyBlob(known[:], s, 0)
+		before = append(before, known)
+		return err
+	}, int64(box)); err != nil {
+		return nil, err
+	}
+	if err := w.exec(`INSERT INTO logins (mailbox, id) VALUES (?1, ?2)`, int64(box), id[:]); err != nil {
+		return nil, err
+	}
+	return before, w.exec(`DELETE FROM logins WHERE mailbox = ?1 AND number NOT IN
+		(SELECT number FROM logins WHERE mailbox = ?1 ORDER BY number DESC LIMIT ?2)`, int64(box), relay.MaxLogins)
 }
 
 // Session implements [mailbox.Store].

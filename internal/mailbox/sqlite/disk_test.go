@@ -280,7 +280,7 @@ func TestFullDisk(t *testing.T) {
 			Address: relay.Address{User: user(2), Device: 1}, TokenHash: [32]byte{1}, Expires: now.Add(time.Hour),
 			Challenge: [16]byte{1}, ChallengeExpires: now.Add(time.Minute),
 		}
-		if err := db.LogIn(t.Context(), login, now); err != nil {
+		if _, err := db.LogIn(t.Context(), login, now); err != nil {
 			t.Errorf("LogIn: %v", err)
 		}
 		select {

@@ -257,6 +257,7 @@ export interface Status {
   connected: boolean;
   outbox: number;
   prekeys_left: number;
+  conflict: string | null;
 }
 
 export interface TakeRequest {

@@ -105,7 +105,7 @@ class App {
   preferences: Preferences = $state(defaults);
 
   self: Self | null = $state(null);
-  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1 });
+  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1, conflict: null });
   /** Connected a moment ago: what is shown lags a second, so that a blink is not. */
   settled = $state(false);
   settings: Record<string, string> = $state({});
