@@ -18,4 +18,4 @@ func (a *App) ShortLink(at net.Addr, ends time.Time) string { return a.link(at, 
 func (a *App) ClosesAfter(d time.Duration) { a.pages.patience = d }
 
 // Paths of the routes that are the window's own.
-var OwnPaths = []string{tokenPath, appPath, createPath, unlockPath, preferencesPath, qrPath, pagePath, focusPath, labPath, labSendPath, labEnvelopePath, labResetPath}
+var OwnPaths = []string{tokenPath, appPath, createPath, unlockPath, preferencesPath, qrPath, scanPath, pagePath, focusPath, labPath, labSendPath, labEnvelopePath, labResetPath}
