@@ -133,7 +133,8 @@ func TestScan(t *testing.T) {
 		return cos*dx + sin*dy + float64(side)/2, cos*dy - sin*dx + float64(side)/2
 	})
 	sheared := mapped(plain, 800, 700, func(x, y int) (float64, float64) {
-		return float64(x-60) * (0.8 + float64(y)/3000), float64(y-60) * 0.9
+		far := 1 + float64(y)/2500 + float64(x)/4000
+		return float64(x-60) * 0.8 * far, float64(y-60) * 0.7 * far
 	})
 	for name, c := range map[string]struct {
 		kind string

@@ -16,12 +16,12 @@ before(async () => {
   alice = await world.register('alice', 'Alice');
   bob = await world.register('bob', 'Bob');
   carol = await world.register('carol', 'Carol');
+  await alice.command('settings', 'auto-accept', 'on');
+  await alice.startApp();
   for (const other of [bob, carol]) {
     await other.command('contacts', 'add', alice.self.user_id);
     await other.startApp();
   }
-  await alice.command('contacts', 'add', bob.self.user_id);
-  await alice.startApp();
   codes = { bob: await shown(bob), carol: await shown(carol), link: await ownLink(carol) };
 });
 after(() => world?.close());
