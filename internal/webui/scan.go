@@ -194,8 +194,14 @@ func (g grey) read() string {
 	return ""
 }
 
+// maxCentres bounds how many spots of an image may look like the corner of a code:
+// the reader tries all triples of them, which in an image full of corners would
+// take it hours.
+const maxCentres = 256
+
 func readCode(binarizer gozxing.Binarizer) (text string) {
-	// The reader was not made for images that somebody has built to break it.
+	// The reader was not made for images that somebody has built to break it; and it
+	// can be stopped in no other way than by a panic in what it calls for each spot.
 	defer func() {
 		if recover() != nil { //nolint:forbidigo // it works on values of its own: nothing is left half done
 			text = ""
@@ -205,8 +211,15 @@ func readCode(binarizer gozxing.Binarizer) (text string) {
 	if err != nil {
 		return ""
 	}
-	hints := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
-	found, err := qrcode.NewQRCodeReader().Decode(bitmap, hints)
+	centres := 0
+	found, err := qrcode.NewQRCodeReader().Decode(bitmap, map[gozxing.DecodeHintType]any{
+		gozxing.DecodeHintType_TRY_HARDER: true,
+		gozxing.DecodeHintType_NEED_RESULT_POINT_CALLBACK: gozxing.ResultPointCallback(func(gozxing.ResultPoint) {
+			if centres++; centres > maxCentres {
+				panic("webui: too many corners")
+			}
+		}),
+	})
 	if err != nil {
 		return ""
 	}
