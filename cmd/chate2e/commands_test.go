@@ -318,7 +318,7 @@ func TestFields(t *testing.T) {
 		account = "user_id username display_name server device address link"
 		contact = "user_id username display_name state verified key_changed presence last_seen"
 		item    = "id chat from from_name seq kind text sent_at received_at gap_before request"
-		safety  = "number verified key_changed"
+		safety  = "number code verified key_changed"
 	)
 	for _, c := range []struct {
 		user   *user

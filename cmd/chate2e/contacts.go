@@ -133,7 +133,7 @@ func (c *safetyCmd) Run(ctx context.Context, e *env) error {
 
 type verifyCmd struct {
 	who
-	Number []string `arg:"" help:"The 60 digits that the other side shows; spaces do not count."`
+	Number []string `arg:"" help:"The 60 digits that the other side shows; spaces do not count. Or what its QR code says."`
 }
 
 func (c *verifyCmd) Run(ctx context.Context, e *env) error {

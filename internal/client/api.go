@@ -171,6 +171,7 @@ type Sending struct {
 // Safety is the safety number shared with a contact.
 type Safety struct {
 	Number     string `json:"number"` // 60 digits
+	Code       string `json:"code"`   // for the other side to scan: text of a QR code, and what Verify takes there
 	Verified   bool   `json:"verified"`
 	KeyChanged bool   `json:"key_changed"`
 }

@@ -623,7 +623,7 @@ func TestSafetyNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, err := bob.Safety(ctx, "alice")
-		if err != nil || a != b || len(a.Number) != 60 || a.Verified {
+		if err != nil || a.Number != b.Number || a.Code == b.Code || len(a.Number) != 60 || a.Verified || b.Verified {
 			t.Errorf("%+v and %+v, %v", a, b, err)
 		}
 		c, err := alice.Safety(ctx, carol.id)
@@ -632,6 +632,31 @@ func TestSafetyNumbers(t *testing.T) {
 		}
 		_, err = alice.Verify(ctx, bob.id, c.Number)
 		wantCode(t, "Carol's number", err, client.CodeMismatch)
+		carols, err := carol.Safety(ctx, alice.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := b.Code[:len(b.Code)-20] + strings.Map(func(r rune) rune { return 'A' + (r-'A'+1)%26 }, "ABCDEFGHIJKLMNOPQRST")
+		for name, c := range map[string]struct {
+			code string
+			want client.Code
+		}{
+			"Carol's code":           {carols.Code, client.CodeMismatch},
+			"the code we show":       {a.Code, client.CodeMismatch},
+			"the code, changed":      {other, client.CodeMismatch},
+			"the code, cut":          {b.Code[:len(b.Code)-2], client.CodeUsage},
+			"the code and more":      {b.Code + "AA", client.CodeUsage},
+			"the code, very long":    {b.Code + strings.Repeat("A", 1000), client.CodeUsage},
+			"a code of lower case":   {strings.ToLower(b.Code), client.CodeUsage},
+			"a code that is none":    {"CHATE2E:SAFETY:1", client.CodeUsage},
+			"a code of nothing":      {"CHATE2E:SAFETY:", client.CodeUsage},
+			"a code of version 3":    {strings.Replace(b.Code, ":BABBE", ":BABRE", 1), client.CodeUsage},
+			"a contact link":         {"https://relay.test/add#" + bob.id, client.CodeUsage},
+			"the code without a tag": {strings.TrimPrefix(b.Code, "CHATE2E:SAFETY:"), client.CodeUsage},
+		} {
+			_, err = alice.Verify(ctx, bob.id, c.code)
+			wantCode(t, name, err, c.want)
+		}
 		_, err = alice.Verify(ctx, bob.id, "1234")
 		wantCode(t, "no number", err, client.CodeUsage)
 		if alice.contact(bob).Verified {
@@ -644,6 +669,10 @@ func TestSafetyNumbers(t *testing.T) {
 		s, err := alice.Verify(ctx, bob.id, spaced)
 		if err != nil || !s.Verified || !alice.contact(bob).Verified || bob.contact(alice).Verified {
 			t.Errorf("%+v, %v", s, err)
+		}
+		s, err = bob.Verify(ctx, alice.id, a.Code)
+		if err != nil || !s.Verified || s.Code != b.Code || !bob.contact(alice).Verified {
+			t.Errorf("by code: %+v, %v", s, err)
 		}
 
 		w.relay.pipe.cut()

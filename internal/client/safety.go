@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chate2e/chate2e/internal/content"
@@ -29,7 +31,40 @@ func (c *Client) Safety(ctx context.Context, who string) (Safety, error) {
 	if err != nil {
 		return Safety{}, err
 	}
-	return Safety{Number: number.String(), Verified: contact.Verified, KeyChanged: contact.KeyChanged()}, nil
+	return Safety{
+		Number: number.String(), Code: codeOf(number), Verified: contact.Verified, KeyChanged: contact.KeyChanged(),
+	}, nil
+}
+
+// The text of a safety number's QR code is codePrefix and the number's scannable
+// form in base32 without padding: both are of the characters that a code stores
+// most densely, and no reader takes them for bytes in some character set.
+const (
+	codePrefix  = "CHATE2E:SAFETY:"
+	maxCodeText = 256 // bytes
+)
+
+var codeEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+func codeOf(number *safety.Number) string {
+	return codePrefix + codeEncoding.EncodeToString(number.Scannable())
+}
+
+// comparison returns how to compare what was read from the other screen: the 60
+// digits, or the text of the code. It returns [CodeUsage] for what is neither.
+func comparison(text string) (func(*safety.Number) (bool, error), error) {
+	if encoded, ok := strings.CutPrefix(text, codePrefix); ok && len(text) <= maxCodeText {
+		scanned, err := codeEncoding.DecodeString(encoded)
+		if err != nil {
+			return nil, fail(CodeUsage, err, "that is no safety number's code")
+		}
+		return func(ours *safety.Number) (bool, error) { return ours.Compare(scanned) }, nil
+	}
+	digits, err := safety.ParseNumber(text)
+	if err != nil {
+		return nil, fail(CodeUsage, err, "a safety number has 60 digits")
+	}
+	return func(ours *safety.Number) (bool, error) { return ours.Matches(digits) }, nil
 }
 
 // withKey returns a contact whose account key is known.
@@ -87,13 +122,13 @@ func (c *Client) number(contact vault.Contact) (*safety.Number, error) {
 }
 
 // Verify marks a contact as verified if number is the safety number shared with
-// her: 60 digits, spaces allowed. It returns [CodeUsage] for something that is no
-// safety number; [CodeMismatch] for another one, or if the contact's username
+// her: 60 digits, spaces allowed, or the text of the QR code that her screen shows,
+// [Safety.Code]. It returns [CodeUsage] for something that is neither; [CodeMismatch] for another one, or if the contact's username
 // names another account now; and the errors of [Client.Safety].
 func (c *Client) Verify(ctx context.Context, who, number string) (Safety, error) {
-	shown, err := safety.ParseNumber(number)
+	compare, err := comparison(number)
 	if err != nil {
-		return Safety{}, fail(CodeUsage, err, "a safety number has 60 digits")
+		return Safety{}, err
 	}
 	known, err := c.withKey(ctx, who)
 	if err != nil {
@@ -112,12 +147,18 @@ func (c *Client) Verify(ctx context.Context, who, number string) (Safety, error)
 		if err != nil {
 			return err
 		}
-		if equal, err := ours.Matches(shown); err != nil || !equal {
-			return fail(CodeMismatch, err, "that is not the safety number shared with this contact; do not send secrets")
+		equal, err := compare(ours)
+		switch {
+		case errors.Is(err, safety.ErrVersion):
+			return fail(CodeUsage, err, "the code is of another version of the program; compare the digits")
+		case err != nil:
+			return fail(CodeUsage, err, "that is no safety number's code")
+		case !equal:
+			return fail(CodeMismatch, nil, "that is not the safety number shared with this contact; do not send secrets")
 		}
 		contact.Verified = true
 		ch.contact(contact.User)
-		s = Safety{Number: ours.String(), Verified: true}
+		s = Safety{Number: ours.String(), Code: codeOf(ours), Verified: true}
 		_, err = tx.PutContact(contact)
 		return err
 	})

@@ -104,7 +104,7 @@ type DraftRequest struct {
 // VerifyRequest compares a safety number.
 type VerifyRequest struct {
 	Who    string `json:"who"`
-	Number string `json:"number"` // 60 digits; spaces do not count
+	Number string `json:"number"` // 60 digits; spaces do not count; or the text of the other side's code
 }
 
 // ContactStatus is the state of the sessions with a contact.

@@ -34,7 +34,7 @@ func (a *App) guard(host string, next, static http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()")
+		h.Set("Permissions-Policy", "camera=(self), microphone=(), geolocation=(), payment=(), usb=()")
 
 		api := strings.HasPrefix(r.URL.Path, apiPrefix)
 		if r.Host != host || !sameOrigin(r, origin) || !fromPage(r, api) {

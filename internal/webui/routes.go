@@ -21,6 +21,7 @@ const (
 	unlockPath      = localapi.Prefix + "app/unlock"
 	preferencesPath = localapi.Prefix + "app/preferences"
 	qrPath          = localapi.Prefix + "app/qr"
+	scanPath        = localapi.Prefix + "app/scan"
 	pagePath        = localapi.Prefix + "app/page"
 	labPath         = localapi.Prefix + "app/lab"
 	labSendPath     = localapi.Prefix + "app/lab/send"
@@ -96,6 +97,7 @@ func (a *App) routes() http.Handler {
 		return localapi.Done{}, a.prefer(in)
 	}))
 	mux.HandleFunc("POST "+qrPath, handle(func(_ *http.Request, in qrRequest) (qrAnswer, error) { return code(in.Text) }))
+	mux.HandleFunc("POST "+scanPath, a.scan)
 	mux.HandleFunc("POST "+focusPath, handle(func(r *http.Request, in focusRequest) (localapi.Done, error) {
 		a.pages.focus(sessionOf(r), in.Focused)
 		return localapi.Done{}, nil

@@ -50,6 +50,8 @@ type App struct {
 	opening chan struct{} // holds one value while nobody opens the engine
 	opened  chan *hosted  // an engine for Run to run
 
+	scanning chan struct{} // holds one value while no image is decoded
+
 	mu      sync.Mutex
 	current *hosted     // guarded by mu; nil: locked
 	last    client.Self // guarded by mu; of the engine that was open last
@@ -74,11 +76,13 @@ func New(cfg Config) *App {
 	a := &App{
 		cfg: cfg, log: cfg.Log, notify: cfg.Notify, pages: newPages(),
 		opening: make(chan struct{}, 1), opened: make(chan *hosted),
+		scanning: make(chan struct{}, 1),
 	}
 	if a.notify == nil {
 		a.notify = (&desktop{}).notify
 	}
 	a.opening <- struct{}{}
+	a.scanning <- struct{}{}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -126,12 +126,18 @@ func (p *page) do(method, path string, body any) (status int, text []byte) {
 		}
 		in = bytes.NewReader(encoded)
 	}
+	return p.send(method, path, "application/json", in)
+}
+
+// send asks for something with a body of any kind.
+func (p *page) send(method, path, kind string, in io.Reader) (status int, text []byte) {
+	p.t.Helper()
 	r, err := http.NewRequestWithContext(p.t.Context(), method, p.base+"/api/v1/"+path, in)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+p.key)
-	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Type", kind)
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
 		p.t.Fatal(err)
@@ -291,6 +297,7 @@ func TestPage(t *testing.T) {
 		for name, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 			"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+			"Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
 		} {
 			if got := answer.Header.Get(name); got != want {
 				t.Errorf("%s: %s is %q", path, name, got)

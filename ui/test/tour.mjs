@@ -93,6 +93,9 @@ export async function tour(world, people, { language, dark, width, height }, vis
   await key('Control+Shift+V');
   await page.waitForSelector('.qr path[d^=M]');
   await take('safety');
+  await page.locator('.dlg .right .acts .btn').nth(1).click(); // scan
+  await page.waitForSelector('.scan [role=status]:not(:empty)');
+  await take('scan');
   await key('Escape');
   await back();
   if (width > 820) {

@@ -19,6 +19,14 @@ export const browserPath =
   process.env['CHATE2E_CHROMIUM'] ??
   ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path));
 
+/** Starts a browser, with more arguments if need be. */
+export function launch(...more) {
+  return chromium.launch({
+    executablePath: browserPath,
+    args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb', '--font-render-hinting=none', ...more],
+  });
+}
+
 const listing = new Set(['recv', 'log', 'search', 'inspect']);
 
 export class World {
@@ -34,10 +42,7 @@ export class World {
     world.people = [];
     world.passwordFile = join(world.dir, 'password');
     writeFileSync(world.passwordFile, password + '\n', { mode: 0o600 });
-    world.browser = await chromium.launch({
-      executablePath: browserPath,
-      args: ['--no-sandbox', '--disable-dev-shm-usage', '--force-color-profile=srgb', '--font-render-hinting=none'],
-    });
+    world.browser = await launch();
     return world;
   }
 
@@ -168,8 +173,8 @@ export class Person {
   }
 
   /** Opens the page in a browser profile of its own. */
-  async page({ width = 1440, height = 900, dark = false, locale = 'en-GB', link, ...rest } = {}) {
-    const context = await this.world.browser.newContext({
+  async page({ width = 1440, height = 900, dark = false, locale = 'en-GB', link, browser = this.world.browser, ...rest } = {}) {
+    const context = await browser.newContext({
       viewport: { width, height },
       colorScheme: dark ? 'dark' : 'light',
       locale,

@@ -210,6 +210,7 @@ export interface ReadRequest {
 
 export interface Safety {
   number: string;
+  code: string;
   verified: boolean;
   key_changed: boolean;
 }

@@ -19,12 +19,12 @@ let key = '';
 async function request(method: string, path: string, body?: unknown, bearer = key, signal?: AbortSignal): Promise<Response> {
   let response: Response;
   const headers: Record<string, string> = { Authorization: `Bearer ${bearer}` };
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (body !== undefined) headers['Content-Type'] = body instanceof Blob ? body.type : 'application/json';
   try {
     response = await fetch(`/api/v1/${path}`, {
       method,
       headers,
-      body: body === undefined ? null : JSON.stringify(body),
+      body: body === undefined ? null : body instanceof Blob ? body : JSON.stringify(body),
       cache: 'no-store',
       credentials: 'omit',
       redirect: 'error',
@@ -54,7 +54,7 @@ export async function get<Out>(path: string): Promise<Out> {
   return (await (await request('GET', path)).json()) as Out;
 }
 
-/** Asks for something, or tells the program to do it. */
+/** Asks for something, or tells the program to do it; a Blob is sent as it is. */
 export async function post<Out>(path: string, body: unknown): Promise<Out> {
   return (await (await request('POST', path, body)).json()) as Out;
 }

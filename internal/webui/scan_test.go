@@ -1,0 +1,307 @@
+package webui_test
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"rsc.io/qr"
+
+	"github.com/chate2e/chate2e/internal/client"
+	"github.com/chate2e/chate2e/internal/localapi"
+	"github.com/chate2e/chate2e/internal/testrand"
+	"github.com/chate2e/chate2e/internal/webui"
+)
+
+const (
+	safetyText = "CHATE2E:SAFETY:BABCEIIKEAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQTCQKRMFYYDENBWHA5DYPSAISCBIQACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6IA"
+	linkText   = "https://chat.example.org/add#abcdefghijklmnopqrstuvwxyz234567"
+)
+
+// codeImage draws a code with a margin, each module of so many pixels.
+func codeImage(t testing.TB, text string, scale int) *image.NRGBA {
+	t.Helper()
+	c, err := qr.Encode(text, qr.M)
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := (c.Size + 8) * scale
+	img := image.NewNRGBA(image.Rect(0, 0, side, side))
+	for y := range side {
+		for x := range side {
+			shade := uint8(255)
+			if c.Black(x/scale-4, y/scale-4) {
+				shade = 0
+			}
+			img.Set(x, y, color.NRGBA{shade, shade, shade, 255})
+		}
+	}
+	return img
+}
+
+// mapped returns an image of the given size whose pixels come from elsewhere in img,
+// or are white.
+func mapped(img image.Image, width, height int, from func(x, y int) (float64, float64)) *image.NRGBA {
+	out := image.NewNRGBA(image.Rect(0, 0, width, height))
+	for y := range height {
+		for x := range width {
+			fx, fy := from(x, y)
+			at := image.Pt(int(math.Floor(fx)), int(math.Floor(fy)))
+			c := color.Color(color.White)
+			if at.In(img.Bounds()) {
+				c = img.At(at.X, at.Y)
+			}
+			out.Set(x, y, c)
+		}
+	}
+	return out
+}
+
+func asPNG(t testing.TB, img image.Image) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := png.Encode(&out, img); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func asJPEG(t testing.TB, img image.Image, quality int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := jpeg.Encode(&out, img, &jpeg.Options{Quality: quality}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func (p *page) scan(kind string, data []byte) string {
+	p.t.Helper()
+	status, text := p.send(http.MethodPost, "app/scan", kind, bytes.NewReader(data))
+	if status != http.StatusOK {
+		p.t.Fatalf("%d %s", status, text)
+	}
+	var out struct{ Text string }
+	if err := json.Unmarshal(text, &out); err != nil {
+		p.t.Fatal(err)
+	}
+	return out.Text
+}
+
+// Codes of ours are read as screens show them and as cameras see them, whether or
+// not a profile is open.
+func TestScan(t *testing.T) {
+	p := open(t, newApp(t, webui.Config{}))
+	plain := codeImage(t, safetyText, 6)
+	side := plain.Bounds().Dx()
+	inverted := image.NewNRGBA(plain.Rect)
+	clear := image.NewNRGBA(plain.Rect) // black on nothing
+	for i := 0; i < len(plain.Pix); i += 4 {
+		shade := plain.Pix[i]
+		copy(inverted.Pix[i:], []byte{255 - shade, 255 - shade, 255 - shade, 255})
+		copy(clear.Pix[i:], []byte{0, 0, 0, 255 - shade})
+	}
+	random := testrand.New(t)
+	noisy := image.NewGray(image.Rect(0, 0, 640, 480))
+	for y := range 480 {
+		for x := range 640 {
+			shade := 120
+			if at := image.Pt(x-160, y-80); at.In(plain.Rect) {
+				shade = 60 + int(plain.NRGBAAt(at.X, at.Y).R)/2
+			}
+			noisy.SetGray(x, y, color.Gray{Y: uint8(shade + random.IntN(41) - 20)})
+		}
+	}
+	sin, cos := math.Sincos(0.3)
+	turned := mapped(plain, 700, 700, func(x, y int) (float64, float64) {
+		dx, dy := float64(x-350), float64(y-350)
+		return cos*dx + sin*dy + float64(side)/2, cos*dy - sin*dx + float64(side)/2
+	})
+	sheared := mapped(plain, 800, 700, func(x, y int) (float64, float64) {
+		far := 1 + float64(y)/2500 + float64(x)/4000
+		return float64(x-60) * 0.8 * far, float64(y-60) * 0.7 * far
+	})
+	// Reading all triples of these corners would take hours.
+	corners := image.NewGray(image.Rect(0, 0, 900, 900))
+	for i := range corners.Pix {
+		x, y := i%900%9-3, i/900%9-3
+		if ring := max(x, -x, y, -y); ring == 2 || ring > 3 {
+			corners.Pix[i] = 255
+		}
+	}
+	for name, c := range map[string]struct {
+		kind string
+		data []byte
+		want string
+	}{
+		"as shown":         {"image/png", asPNG(t, plain), safetyText},
+		"a link":           {"image/png", asPNG(t, codeImage(t, linkText, 5)), linkText},
+		"small":            {"image/png", asPNG(t, codeImage(t, safetyText, 2)), safetyText},
+		"large":            {"image/png", asPNG(t, codeImage(t, safetyText, 38)), safetyText},
+		"light on dark":    {"image/png", asPNG(t, inverted), safetyText},
+		"on nothing":       {"image/png", asPNG(t, clear), safetyText},
+		"JPEG":             {"image/jpeg", asJPEG(t, plain, 90), safetyText},
+		"poor JPEG":        {"image/jpeg", asJPEG(t, plain, 20), safetyText},
+		"grey and noisy":   {"image/jpeg", asJPEG(t, noisy, 70), safetyText},
+		"turned":           {"image/png", asPNG(t, turned), safetyText},
+		"from the side":    {"image/jpeg", asJPEG(t, sheared, 80), safetyText},
+		"any text":         {"image/png", asPNG(t, codeImage(t, "你好", 6)), "你好"},
+		"white":            {"image/png", asPNG(t, image.NewNRGBA(image.Rect(0, 0, 300, 300))), ""},
+		"one pixel":        {"image/png", asPNG(t, image.NewNRGBA(image.Rect(0, 0, 1, 1))), ""},
+		"half a code":      {"image/png", asPNG(t, plain.SubImage(image.Rect(0, 0, side, side/2))), ""},
+		"full of corners":  {"image/png", asPNG(t, corners), ""},
+		"more than we say": {"image/png", asPNG(t, codeImage(t, strings.Repeat("a", 700), 6)), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := p.scan(c.kind, c.data); got != c.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+// chunk is a chunk of a PNG.
+func chunk(kind string, data []byte) []byte {
+	out := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
+	out = append(append(out, kind...), data...)
+	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(out[4:]))
+}
+
+// builtPNG is a PNG that claims dimensions and holds so many zero bytes.
+func builtPNG(t *testing.T, width, height uint32, zeros int64) []byte {
+	t.Helper()
+	header := binary.BigEndian.AppendUint32(nil, width)
+	header = append(binary.BigEndian.AppendUint32(header, height), 8, 6, 0, 0, 0) // 8 bits, RGBA
+	var packed bytes.Buffer
+	z := zlib.NewWriter(&packed)
+	if _, err := io.CopyN(z, zeroes{}, zeros); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out := append([]byte("\x89PNG\r\n\x1a\n"), chunk("IHDR", header)...)
+	return append(append(out, chunk("IDAT", packed.Bytes())...), chunk("IEND", nil)...)
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+// What is no image, or a hostile one, is refused for what it is, and costs little
+// memory.
+func TestScanRefuses(t *testing.T) {
+	app := newApp(t, webui.Config{})
+	handler := app.Handler(testHost)
+	key := session(t, handler, app)
+	send := func(method, key, kind string, in io.Reader) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), method, "/api/v1/app/scan", in)
+		r.Host = testHost
+		r.Header.Set("Authorization", "Bearer "+key)
+		r.Header.Set("Content-Type", kind)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	good := asPNG(t, codeImage(t, safetyText, 4))
+	damaged := bytes.Clone(good)
+	damaged[len(damaged)/2] ^= 1
+	photo := asJPEG(t, codeImage(t, safetyText, 4), 80)
+	var moving bytes.Buffer
+	if err := gif.Encode(&moving, codeImage(t, linkText, 2), nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		kind   string
+		data   []byte
+		status int
+		code   client.Code
+	}{
+		"nothing":                {"image/png", nil, http.StatusBadRequest, client.CodeUsage},
+		"text":                   {"image/png", []byte(safetyText), http.StatusBadRequest, client.CodeUsage},
+		"damaged":                {"image/png", damaged, http.StatusBadRequest, client.CodeUsage},
+		"half":                   {"image/png", good[:len(good)/2], http.StatusBadRequest, client.CodeUsage},
+		"half a photo":           {"image/jpeg", photo[:len(photo)/3], http.StatusBadRequest, client.CodeUsage},
+		"the other kind":         {"image/jpeg", good, http.StatusBadRequest, client.CodeUsage},
+		"GIF":                    {"image/gif", moving.Bytes(), http.StatusBadRequest, client.CodeUsage},
+		"GIF as PNG":             {"image/png", moving.Bytes(), http.StatusBadRequest, client.CodeUsage},
+		"SVG":                    {"image/svg+xml", []byte("<svg/>"), http.StatusBadRequest, client.CodeUsage},
+		"JSON":                   {"application/json", []byte(`{"text":"x"}`), http.StatusBadRequest, client.CodeUsage},
+		"no kind":                {"", good, http.StatusBadRequest, client.CodeUsage},
+		"too wide":               {"image/png", builtPNG(t, 2049, 1, 4*2049+1), http.StatusRequestEntityTooLarge, client.CodeTooLarge},
+		"4 billion pixels":       {"image/png", builtPNG(t, 65535, 65535, 1000), http.StatusRequestEntityTooLarge, client.CodeTooLarge},
+		"no pixels":              {"image/png", builtPNG(t, 0, 0, 1), http.StatusBadRequest, client.CodeUsage},
+		"a bomb":                 {"image/png", builtPNG(t, 8, 8, 100<<20), http.StatusBadRequest, client.CodeUsage},
+		"too many bytes":         {"image/png", append(bytes.Clone(good), make([]byte, 8<<20)...), http.StatusRequestEntityTooLarge, client.CodeTooLarge},
+		"a photo of many pixels": {"image/jpeg", asJPEG(t, image.NewGray(image.Rect(0, 0, 2049, 8)), 50), http.StatusRequestEntityTooLarge, client.CodeTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, sized := range []bool{true, false} {
+				in := io.Reader(bytes.NewReader(c.data))
+				if !sized {
+					in = io.MultiReader(in) // of unknown length
+				}
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				w := send(http.MethodPost, key, c.kind, in)
+				runtime.ReadMemStats(&after)
+				var failure localapi.Failure
+				if err := json.Unmarshal(w.Body.Bytes(), &failure); err != nil || w.Code != c.status || failure.Error.Code != c.code {
+					t.Errorf("sized %v: %d %s", sized, w.Code, w.Body)
+				}
+				if spent := after.TotalAlloc - before.TotalAlloc; spent > 64<<20 {
+					t.Errorf("sized %v: %d bytes were allocated", sized, spent)
+				}
+			}
+		})
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+		if w := send(method, key, "image/png", bytes.NewReader(good)); w.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", method, w.Code)
+		}
+	}
+	for _, wrong := range []string{"", strings.Repeat("A", len(key)), key[1:]} {
+		if w := send(http.MethodPost, wrong, "image/png", bytes.NewReader(good)); w.Code != http.StatusUnauthorized {
+			t.Errorf("key of %d characters: %d", len(wrong), w.Code)
+		}
+	}
+	// Nothing of all this lasts.
+	if w := send(http.MethodPost, key, "image/png", bytes.NewReader(good)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), safetyText) {
+		t.Errorf("afterwards: %d %s", w.Code, w.Body)
+	}
+}
+
+// Whatever the pixels, reading them ends with a text that can be shown, or none.
+func FuzzScan(f *testing.F) {
+	for _, text := range []string{safetyText, linkText, "", "0123456789"} {
+		img := codeImage(f, text+" ", 2)
+		pixels := make([]byte, 0, len(img.Pix)/4)
+		for i := 0; i < len(img.Pix); i += 4 {
+			pixels = append(pixels, img.Pix[i])
+		}
+		f.Add(pixels, uint16(img.Rect.Dx()))
+	}
+	f.Fuzz(func(t *testing.T, pixels []byte, width uint16) {
+		if width == 0 || len(pixels) < int(width) || len(pixels) > 1<<16 {
+			return
+		}
+		if text := webui.ReadGrey(pixels, int(width)); !utf8.ValidString(text) || len(text) > 512 {
+			t.Errorf("%q", text)
+		}
+	})
+}
