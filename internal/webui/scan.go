@@ -163,15 +163,16 @@ func (g grey) shrunk(n int) grey {
 	}
 	out := grey{width: g.width / n, height: g.height / n}
 	out.pixels = make([]byte, 0, out.width*out.height)
+	area := uint32(n) * uint32(n)
 	for y := range out.height {
 		for x := range out.width {
-			sum := 0
+			var sum uint32
 			for dy := range n {
 				for _, p := range g.pixels[(y*n+dy)*g.width+x*n:][:n] {
-					sum += int(p)
+					sum += uint32(p)
 				}
 			}
-			out.pixels = append(out.pixels, byte(sum/(n*n)))
+			out.pixels = append(out.pixels, byte(sum/area))
 		}
 	}
 	return out

@@ -110,11 +110,11 @@ func TestScan(t *testing.T) {
 	plain := codeImage(t, safetyText, 6)
 	side := plain.Bounds().Dx()
 	inverted := image.NewNRGBA(plain.Rect)
-	clear := image.NewNRGBA(plain.Rect) // black on nothing
+	black := image.NewNRGBA(plain.Rect) // black on nothing
 	for i := 0; i < len(plain.Pix); i += 4 {
 		shade := plain.Pix[i]
 		copy(inverted.Pix[i:], []byte{255 - shade, 255 - shade, 255 - shade, 255})
-		copy(clear.Pix[i:], []byte{0, 0, 0, 255 - shade})
+		copy(black.Pix[i:], []byte{0, 0, 0, 255 - shade})
 	}
 	random := testrand.New(t)
 	noisy := image.NewGray(image.Rect(0, 0, 640, 480))
@@ -154,7 +154,7 @@ func TestScan(t *testing.T) {
 		"small":            {"image/png", asPNG(t, codeImage(t, safetyText, 2)), safetyText},
 		"large":            {"image/png", asPNG(t, codeImage(t, safetyText, 38)), safetyText},
 		"light on dark":    {"image/png", asPNG(t, inverted), safetyText},
-		"on nothing":       {"image/png", asPNG(t, clear), safetyText},
+		"on nothing":       {"image/png", asPNG(t, black), safetyText},
 		"JPEG":             {"image/jpeg", asJPEG(t, plain, 90), safetyText},
 		"poor JPEG":        {"image/jpeg", asJPEG(t, plain, 20), safetyText},
 		"grey and noisy":   {"image/jpeg", asJPEG(t, noisy, 70), safetyText},
