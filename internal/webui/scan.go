@@ -163,16 +163,15 @@ func (g grey) shrunk(n int) grey {
 	}
 	out := grey{width: g.width / n, height: g.height / n}
 	out.pixels = make([]byte, 0, out.width*out.height)
-	area := uint32(n) * uint32(n)
 	for y := range out.height {
 		for x := range out.width {
-			var sum uint32
+			sum := 0
 			for dy := range n {
 				for _, p := range g.pixels[(y*n+dy)*g.width+x*n:][:n] {
-					sum += uint32(p)
+					sum += int(p)
 				}
 			}
-			out.pixels = append(out.pixels, byte(sum/area))
+			out.pixels = append(out.pixels, byte(sum/(n*n))) //nolint:gosec // the average of bytes is one
 		}
 	}
 	return out
