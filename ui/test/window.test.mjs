@@ -198,7 +198,8 @@ test('the inspector shows what was sent, and no secret', { skip }, async () => {
   await bubble('4711').click({ button: 'right' });
   const menu = page.getByRole('menuitem', { name: 'Show in inspector' });
   const [at, from] = await Promise.all([menu.boundingBox(), bubble('4711').boundingBox()]);
-  assert.ok(Math.abs(at.x - (from.x + from.width / 2)) < 220 && at.y > 0 && at.y < 900, 'the menu is elsewhere');
+  const there = Math.abs(at.x - (from.x + from.width / 2)) < 220 && at.y > 0 && at.y < 900;
+  assert.ok(there, `the menu is elsewhere: ${JSON.stringify({ at, from })}`);
   await menu.click();
   await page.locator('.ev li.lit').first().waitFor();
   await page.keyboard.press('Control+Shift+I');
