@@ -44,6 +44,8 @@ func readStart(in *cryptobyte.String, id *PreKeyID, allowed ...purpose) (purpose
 	return purpose(p), slices.Contains(allowed, purpose(p))
 }
 
+func readDay(in *cryptobyte.String, d *Day) bool { return in.ReadUint32((*uint32)(d)) && *d <= MaxDay }
+
 func readPublic(in *cryptobyte.String, k *curve.PublicKey) bool { return in.CopyBytes(k[:]) }
 
 // readPrivate reads a private key and checks that it belongs to public.
@@ -75,7 +77,7 @@ func (k *SignedPreKey) Append(b []byte) []byte {
 
 func (k *SignedPreKey) read(in *cryptobyte.String) bool {
 	_, ok := readStart(in, &k.ID, purposeSigned)
-	return ok && in.ReadUint32((*uint32)(&k.Expires)) && readPublic(in, &k.Key) && readSignature(in, &k.Signature)
+	return ok && readDay(in, &k.Expires) && readPublic(in, &k.Key) && readSignature(in, &k.Signature)
 }
 
 // ParseSignedPreKey decodes a signed prekey; its signature is not checked. It
@@ -94,7 +96,7 @@ func (k *KEMPreKey) read(in *cryptobyte.String) bool {
 	p, ok := readStart(in, &k.ID, purposeKEMOneTime, purposeKEMLast)
 	k.LastResort = p == purposeKEMLast
 	var key []byte
-	if !ok || !in.ReadUint32((*uint32)(&k.Expires)) || !in.ReadBytes(&key, kem.EncodedPublicKeySize) {
+	if !ok || !readDay(in, &k.Expires) || !in.ReadBytes(&key, kem.EncodedPublicKeySize) {
 		return false
 	}
 	public, err := kem.ParsePublicKey(key)
