@@ -14,6 +14,7 @@ import (
 	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/cbc"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 )
@@ -303,16 +304,11 @@ func (libsignalCodec) parseDistribution(b []byte) (distribution, bool) {
 }
 
 func (libsignalCodec) seal(group GroupID, _ signal.Address, chainID, iteration uint32, seed *[32]byte, plaintext []byte) []byte {
-	block, iv := libsignalKeys(seed)
-	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
-	padded := make([]byte, len(plaintext)+padding)
-	copy(padded, plaintext)
-	for i := len(plaintext); i < len(padded); i++ {
-		padded[i] = byte(padding)
-	}
-	cipher.NewCBCEncrypter(block, iv).CryptBlocks(padded, padded)
-	b := appendLibsignalStart(make([]byte, 0, len(padded)+128), group, chainID, iteration)
-	return wire.AppendBytes(b, fieldCiphertext, padded)
+	iv, key := libsignalKeys(seed)
+	ciphertext := cbc.Encrypt(&key, &iv, plaintext)
+	clear(key[:])
+	b := appendLibsignalStart(make([]byte, 0, len(ciphertext)+128), group, chainID, iteration)
+	return wire.AppendBytes(b, fieldCiphertext, ciphertext)
 }
 
 func (libsignalCodec) parse(b []byte) (*Message, bool) {
@@ -330,34 +326,18 @@ func (libsignalCodec) parse(b []byte) (*Message, bool) {
 	}, true
 }
 
+// open is for a message whose signature was checked.
 func (libsignalCodec) open(m *Message, _ signal.Address, seed *[32]byte) ([]byte, bool) {
-	if len(m.ciphertext) == 0 || len(m.ciphertext)%aes.BlockSize != 0 {
-		return nil, false
-	}
-	block, iv := libsignalKeys(seed)
-	b := slices.Clone(m.ciphertext)
-	cipher.NewCBCDecrypter(block, iv).CryptBlocks(b, b)
-	// The signature was checked: the padding is the sender's own word.
-	padding := int(b[len(b)-1])
-	if padding == 0 || padding > aes.BlockSize {
-		return nil, false
-	}
-	for _, p := range b[len(b)-padding:] {
-		if int(p) != padding {
-			return nil, false
-		}
-	}
-	return b[:len(b)-padding], true
+	iv, key := libsignalKeys(seed)
+	defer clear(key[:])
+	return cbc.Decrypt(&key, &iv, m.ciphertext)
 }
 
-func libsignalKeys(seed *[32]byte) (cipher.Block, []byte) {
-	keys := kdf.HKDF(seed[:], kdf.Zero[:], kdf.LibsignalGroupMessage.String(), 16+32)
-	block, err := aes.NewCipher(keys[16:])
-	if err != nil {
-		panic("senderkey: " + err.Error()) // wrong length only
-	}
-	clear(keys[16:])
-	return block, keys[:16]
+func libsignalKeys(seed *[32]byte) (iv [cbc.IVSize]byte, key [cbc.KeySize]byte) {
+	keys := kdf.HKDF(seed[:], kdf.Zero[:], kdf.LibsignalGroupMessage.String(), len(iv)+len(key))
+	copy(key[:], keys[copy(iv[:], keys):])
+	clear(keys)
+	return iv, key
 }
 
 func (libsignalCodec) signed(_ signal.Address, unsigned []byte) []byte { return unsigned }

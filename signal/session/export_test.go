@@ -86,7 +86,11 @@ func SealPadded(r *Record, padded []byte) []byte {
 	keys := libsignalKeys(pq.seeds(seed.Array()))
 	b := append([]byte(nil), padded...)
 	if len(b)%aes.BlockSize == 0 {
-		cipher.NewCBCEncrypter(keys.block(), keys.b[64:]).CryptBlocks(b, b)
+		block, err := aes.NewCipher(keys.b[:32])
+		if err != nil {
+			panic(err)
+		}
+		cipher.NewCBCEncrypter(block, keys.b[64:]).CryptBlocks(b, b)
 	}
 	b = r.suite.cipher.(libsignalCipher).encodeMessage(pq.header(h), b, nil)
 	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/cbc"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/kem"
@@ -152,7 +151,7 @@ func libsignalAddresses(sender, receiver signal.Address) []byte {
 type libsignalMessageKeys struct{ b []byte }
 
 func libsignalKeys(from seeds) libsignalMessageKeys {
-	k := libsignalMessageKeys{make([]byte, 32+32+16)}
+	k := libsignalMessageKeys{make([]byte, cbc.KeySize+32+cbc.IVSize)}
 	kdf.Fill(k.b, from.seed[:], from.salt(), []byte(kdf.LibsignalMessage.String()))
 	return k
 }
@@ -168,44 +167,13 @@ func (k libsignalMessageKeys) mac(sender, receiver curve.PublicKey, covered []by
 	return h.Sum(nil)[:macSize]
 }
 
-func (k libsignalMessageKeys) block() cipher.Block {
-	block, err := aes.NewCipher(k.b[:32])
-	if err != nil {
-		panic("session: " + err.Error()) // wrong length only
-	}
-	return block
-}
-
-// encrypt pads as PKCS #7 does and encrypts in CBC mode.
 func (k libsignalMessageKeys) encrypt(plaintext []byte) []byte {
-	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
-	b := make([]byte, len(plaintext)+padding)
-	copy(b, plaintext)
-	for i := len(plaintext); i < len(b); i++ {
-		b[i] = byte(padding)
-	}
-	cipher.NewCBCEncrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
-	return b
+	return cbc.Encrypt((*[cbc.KeySize]byte)(k.b), (*[cbc.IVSize]byte)(k.b[64:]), plaintext)
 }
 
+// decrypt is for a ciphertext whose MAC is right.
 func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
-	if len(ciphertext) == 0 || len(ciphertext)%aes.BlockSize != 0 {
-		return nil, false
-	}
-	b := slices.Clone(ciphertext)
-	cipher.NewCBCDecrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
-	// Behind a valid MAC the padding is the sender's own word: there is nothing
-	// to learn from how it is checked.
-	padding := int(b[len(b)-1])
-	if padding == 0 || padding > aes.BlockSize {
-		return nil, false
-	}
-	for _, p := range b[len(b)-padding:] {
-		if int(p) != padding {
-			return nil, false
-		}
-	}
-	return b[:len(b)-padding], true
+	return cbc.Decrypt((*[cbc.KeySize]byte)(k.b), (*[cbc.IVSize]byte)(k.b[64:]), ciphertext)
 }
 
 // ParseLibsignal decodes a message of the official library: a
