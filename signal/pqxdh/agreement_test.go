@@ -711,23 +711,6 @@ func TestDays(t *testing.T) {
 	}
 }
 
-func TestAddresses(t *testing.T) {
-	for _, c := range []struct {
-		address signal.Address
-		want    error
-	}{
-		{signal.Address{Name: "a", Device: 1}, nil},
-		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize), Device: 1<<32 - 1}, nil},
-		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize+1), Device: 1}, signal.ErrAddress},
-		{signal.Address{Device: 1}, signal.ErrAddress},
-		{signal.Address{Name: "a"}, signal.ErrAddress},
-	} {
-		if err := c.address.Validate(); !errors.Is(err, c.want) {
-			t.Errorf("%+v: %v, want %v", c.address, err, c.want)
-		}
-	}
-}
-
 // What a device signs is what docs/PROTOCOL.md says, byte by byte.
 func TestWhatIsSigned(t *testing.T) {
 	bob := identity("bob", 0x01020304)

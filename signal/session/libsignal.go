@@ -4,9 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"slices"
-	"strings"
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
@@ -123,7 +121,7 @@ func (c libsignalCipher) open(r *Record, s *state, m *Message, from seeds) ([]by
 	return keys.decrypt(m.ciphertext)
 }
 
-const addressesSize = 2 * (1 + 16 + 1)
+const addressesSize = 2 * (len(wire.ServiceID{}) + 1)
 
 // libsignalAddresses encodes sender and receiver as the official library does in
 // first messages: for each the kind and UUID of its service ID, and the device.
@@ -131,18 +129,11 @@ const addressesSize = 2 * (1 + 16 + 1)
 func libsignalAddresses(sender, receiver signal.Address) []byte {
 	b := make([]byte, 0, addressesSize)
 	for _, a := range []signal.Address{sender, receiver} {
-		name, kind := a.Name, byte(0)
-		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
-			name, kind = rest, 1
-		}
-		if len(name) != 36 || name[8] != '-' || name[13] != '-' || name[18] != '-' || name[23] != '-' {
+		id, ok := wire.ParseServiceID(a.Name)
+		if !ok || a.Device > 127 {
 			return nil
 		}
-		id, err := hex.DecodeString(strings.ReplaceAll(name, "-", ""))
-		if err != nil || len(id) != 16 || a.Device > 127 {
-			return nil
-		}
-		b = append(append(append(b, kind), id...), byte(a.Device))
+		b = append(append(b, id[:]...), byte(a.Device))
 	}
 	return b
 }
