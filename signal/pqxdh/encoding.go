@@ -1,7 +1,6 @@
 package pqxdh
 
 import (
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -54,8 +53,8 @@ func readPrivate(in *cryptobyte.String, public curve.PublicKey) (*curve.PrivateK
 	if !in.ReadBytes(&b, curve.KeySize) {
 		return nil, false
 	}
-	key, err := curve.NewPrivateKey(b)
-	if err != nil || subtle.ConstantTimeCompare(key.Bytes(), b) != 1 || key.PublicKey() != public {
+	key, err := curve.ParsePrivateKey(b)
+	if err != nil || key.PublicKey() != public {
 		return nil, false
 	}
 	return key, true
