@@ -3,12 +3,15 @@ package session
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // Encode encodes the parts of a parsed message again. If the message was
@@ -116,6 +119,32 @@ func Watch(r *Record) func() [][]byte {
 		}
 		return all
 	}
+}
+
+// Exhaust returns a copy of a record whose session in use, which has sent, has no
+// number left for another message in one of its ratchets.
+func Exhaust(r *Record, postQuantum bool) *Record {
+	c := Copy(r)
+	s := c.current()
+	// In the encodings, where the sending chain stands.
+	const (
+		ratchetAt = 1 + 32 + 4 + 4 + 64 + 32 + 32
+		pqAt      = 4 + 8 + 64 + 32
+	)
+	var err error
+	if postQuantum {
+		b := s.pq.Append(nil)
+		binary.BigEndian.PutUint32(b[pqAt:], math.MaxUint32)
+		s.pq, err = spqr.Parse(b, *c.suite.pq)
+	} else {
+		b := s.ratchet.Append(nil)
+		binary.BigEndian.PutUint32(b[ratchetAt:], math.MaxUint32)
+		s.ratchet, err = ratchet.Parse(c.suite.ratchet, b)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 // PQ returns what a parsed message carries of the post-quantum ratchet.

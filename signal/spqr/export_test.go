@@ -12,8 +12,13 @@ const (
 // ExchangeSecret returns a function that shows what the phase keeps secret now,
 // whatever becomes of it: the seed of the key pair, or the message of the
 // encapsulation. It returns nil if there is neither.
-func (s *State) ExchangeSecret() func() []byte {
-	switch p := s.braid.phase.(type) {
+func (s *State) ExchangeSecret() func() []byte { return exchangeSecret(s.braid.phase) }
+
+// NextSecret is that of the phase in which the step would leave the state.
+func (p *Step) NextSecret() func() []byte { return exchangeSecret(p.turn.next) }
+
+func exchangeSecret(p phase) func() []byte {
+	switch p := p.(type) {
 	case *keysSampled:
 		return func() []byte { return p.seed.Reveal()[:] }
 	case *ct1Sampled:

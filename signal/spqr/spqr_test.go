@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -749,6 +750,59 @@ func TestExchangesAreErased(t *testing.T) {
 		if left := show(); !bytes.Equal(left, make([]byte, len(left))) {
 			t.Errorf("%v: the secret is still there", phase)
 		}
+	}
+}
+
+// A step of Send that is not taken leaves nothing of the secret that it has drawn; one
+// of Receive leaves alone what the state still needs.
+func TestDiscardErases(t *testing.T) {
+	for phase, stored := range states(t, testrand.New(t).Bytes(32)) {
+		s, err := spqr.Parse(stored, spqr.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := s.Send()
+		if err != nil {
+			t.Fatal(err)
+		}
+		draws := phase == spqr.KeysUnsampled || phase == spqr.HeaderReceived
+		show := step.NextSecret()
+		if (show != nil) != draws {
+			t.Fatalf("%v: the step draws a secret: %t", phase, show != nil)
+		}
+		if draws && bytes.Count(show(), []byte{0}) > 20 {
+			t.Fatalf("%v: erased too early", phase)
+		}
+		step.Discard()
+		if draws && !bytes.Equal(show(), make([]byte, len(show()))) {
+			t.Errorf("%v: the secret is still there", phase)
+		}
+		if !bytes.Equal(s.Append(nil), stored) {
+			t.Errorf("%v: the state has changed", phase)
+		}
+	}
+}
+
+// The last number of a chain is 2³²-1, and the state stays as it is when it is gone.
+func TestExhausted(t *testing.T) {
+	const indexAt = 4 + 8 + 64 + 32 // of the first sending chain
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{MaxJump: math.MaxUint32})
+	b := alice.Append(nil)
+	binary.BigEndian.PutUint32(b[indexAt:], math.MaxUint32-1)
+	alice, err := spqr.Parse(b, spqr.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := send(t, alice)
+	before := alice.Append(nil)
+	if step, err := alice.Send(); step != nil || !errors.Is(err, spqr.ErrExhausted) {
+		t.Errorf("Send: %v, %v", step, err)
+	}
+	if !bytes.Equal(alice.Append(nil), before) {
+		t.Error("the state has changed")
+	}
+	if n, err := bob.Distance(last.message); n != math.MaxUint32 || err != nil {
+		t.Errorf("the last message is %d steps away, %v", n, err)
 	}
 }
 
