@@ -16,7 +16,8 @@ import (
 // transaction that also stores the session. Applications with a database may
 // keep the parts in tables of their own instead.
 //
-// A Keys is not safe for concurrent use.
+// A Keys is not safe for concurrent use. The zero Keys has nothing to offer; make one
+// with [NewKeys] or [ParseKeys].
 type Keys struct {
 	signed     []*SignedPreKeyPair // newest first
 	lastResort []*KEMPreKeyPair    // newest first

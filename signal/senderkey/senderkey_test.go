@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -507,7 +508,7 @@ func TestArguments(t *testing.T) {
 		if m, err := senderkey.Parse(suite, nil); m != nil || !errors.Is(err, senderkey.ErrSuite) {
 			t.Errorf("%v: got %v, %v", suite, m, err)
 		}
-		if suite.String() != "unknown suite" {
+		if want := fmt.Sprintf("unknown suite %d", suite); suite.String() != want {
 			t.Errorf("suite %d is %q", suite, suite)
 		}
 	}
