@@ -753,6 +753,37 @@ func TestExchangesAreErased(t *testing.T) {
 	}
 }
 
+// The peer cannot be in an epoch that needs something of ours that we have not sent,
+// although its keys may be known already.
+func TestLaterEpochs(t *testing.T) {
+	all := states(t, testrand.New(t).Bytes(32))
+	if len(all) != 11 {
+		t.Fatalf("%d phases", len(all))
+	}
+	for phase, stored := range all {
+		for ahead := range uint64(4) {
+			s, err := spqr.Parse(stored, spqr.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := binary.AppendUvarint([]byte{1}, s.Status().Epoch+ahead)
+			b = binary.AppendUvarint(b, 10_000) // further than any of the chains is
+			b = append(b, byte(spqr.None))
+			_, err = s.Receive(b)
+			if ahead == 0 || ahead == 1 && phase == spqr.Ct2Sampled {
+				if err != nil {
+					t.Errorf("%v, %d epochs ahead: %v", phase, ahead, err)
+				}
+			} else if !errors.Is(err, spqr.ErrEpoch) {
+				t.Errorf("%v, %d epochs ahead: %v, want %v", phase, ahead, err, spqr.ErrEpoch)
+			}
+			if !bytes.Equal(s.Append(nil), stored) {
+				t.Errorf("%v, %d epochs ahead: the state has changed", phase, ahead)
+			}
+		}
+	}
+}
+
 // A step of Send that is not taken leaves nothing of the secret that it has drawn; one
 // of Receive leaves alone what the state still needs.
 func TestDiscardErases(t *testing.T) {
