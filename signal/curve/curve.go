@@ -2,6 +2,7 @@ package curve
 
 import (
 	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ type PrivateKey struct {
 
 // GenerateKey makes a new key pair from the operating system's randomness.
 func GenerateKey() *PrivateKey {
-	std, err := ecdh.X25519().GenerateKey(nil)
+	std, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		panic("curve: " + err.Error()) // crypto/rand does not fail, and X25519 takes any 32 bytes
 	}
