@@ -1,5 +1,7 @@
 package spqr
 
+import "fmt"
+
 // SendWith is Send with random bytes of the test's choice.
 func (s *State) SendWith(random func([]byte)) (*Step, error) { return s.sendWith(random) }
 
@@ -8,6 +10,20 @@ const (
 	KeepSkipped = keepSkipped
 	TrimAt      = trimAt
 )
+
+// ChainKeys returns where the chains keep their keys: "root", and "sending 2" and
+// "receiving 2" for those of epoch 2.
+func (s *State) ChainKeys() map[string]*[32]byte {
+	keys := map[string]*[32]byte{"root": s.chains.root.Array()}
+	for i, l := range s.chains.links {
+		epoch := s.chains.oldest() + uint64(i)
+		if !l.send.key.IsZero() {
+			keys[fmt.Sprint("sending ", epoch)] = l.send.key.Array()
+		}
+		keys[fmt.Sprint("receiving ", epoch)] = l.receive.key.Array()
+	}
+	return keys
+}
 
 // ExchangeSecret returns a function that shows what the phase keeps secret now,
 // whatever becomes of it: the seed of the key pair, or the message of the

@@ -753,6 +753,40 @@ func TestExchangesAreErased(t *testing.T) {
 	}
 }
 
+// A sending chain and the root that it came from are erased when both sides have sent
+// in the next epoch, a receiving chain with the epoch after that.
+func TestChainsAreErased(t *testing.T) {
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})
+	turn := func() {
+		receive(t, bob, send(t, alice))
+		receive(t, alice, send(t, bob))
+	}
+	var watched []map[string]*[32]byte // of Alice, in each epoch
+	gone := func(epoch int, name string) {
+		t.Helper()
+		if key := watched[epoch][name]; key == nil || *key != [32]byte{} {
+			t.Errorf("in epoch %d: the key %q that there was in epoch %d is still there", len(watched)-1, name, epoch)
+		}
+	}
+	for epoch := range 5 {
+		for n := 0; alice.Status().Sending < uint64(epoch) || bob.Status().Sending < uint64(epoch); n++ {
+			if n > 1000 {
+				t.Fatalf("epoch %d does not begin", epoch)
+			}
+			turn()
+		}
+		turn()
+		watched = append(watched, alice.ChainKeys())
+		if epoch >= 1 {
+			gone(epoch-1, "root")
+			gone(epoch-1, fmt.Sprint("sending ", epoch-1))
+		}
+		if epoch >= 2 {
+			gone(epoch-2, fmt.Sprint("receiving ", epoch-2))
+		}
+	}
+}
+
 // The peer cannot be in an epoch that needs something of ours that we have not sent,
 // although its keys may be known already.
 func TestLaterEpochs(t *testing.T) {
