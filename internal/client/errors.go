@@ -127,14 +127,17 @@ func refusal(e *relay.Error) error {
 	}
 }
 
-// unreachable gives an error of the network its code; refusals of the relay keep
-// theirs, and so does the end of the caller's ctx.
+// unreachable gives an error of the network its code; refusals of the relay and
+// errors of the vault keep theirs, and so does the end of the caller's ctx.
 func unreachable(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if refused, ok := errors.AsType[*relay.Error](err); ok {
 		return refusal(refused)
+	}
+	if own, ok := errors.AsType[*Error](err); ok {
+		return own
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -23,14 +23,14 @@ type Signer interface {
 	Sign(message []byte) []byte
 }
 
-// Logins remembers the logins of a device. A login whose ID it did not give out was
-// made by somebody else with the device's keys.
+// Logins remembers the logins of a device. A login that it was not told of beforehand
+// was made by somebody else with the device's keys.
 type Logins interface {
-	// NewLogin returns the ID of a login that is about to be made. It is durable
-	// before NewLogin returns.
-	NewLogin(ctx context.Context) (relay.LoginID, error)
-	// LoggedIn is told, after a login, of those that the relay says came before it:
-	// at most [relay.MaxLogins].
+	// LoggingIn is told of a login, or a registration, that is about to be made. The
+	// ID is durable when it returns: one whose answer gets lost is our own as well.
+	LoggingIn(ctx context.Context, id relay.LoginID) error
+	// LoggedIn is told, after it, of those that the relay says came before: at most
+	// [relay.MaxLogins], and none before a registration.
 	LoggedIn(ctx context.Context, before []relay.LoginID) error
 }
 
@@ -254,12 +254,20 @@ func (c *Client) challenge(ctx context.Context) ([]byte, error) {
 	return r.Challenge, nil
 }
 
-// newLogin returns the ID of a login that is about to be made.
-func (c *Client) newLogin(ctx context.Context) (relay.LoginID, error) {
+// loggingIn notes that a challenge is about to be answered.
+func (c *Client) loggingIn(ctx context.Context, challenge []byte) error {
 	if c.cfg.Logins == nil {
-		return relay.NewLoginID(), nil
+		return nil
 	}
-	return c.cfg.Logins.NewLogin(ctx)
+	return c.cfg.Logins.LoggingIn(ctx, relay.LoginIDOf(challenge))
+}
+
+// loggedIn notes that the relay has taken the answer.
+func (c *Client) loggedIn(ctx context.Context, before []relay.LoginID) error {
+	if c.cfg.Logins == nil {
+		return nil
+	}
+	return c.cfg.Logins.LoggedIn(ctx, before)
 }
 
 // logIn gets a token that takes the place of the one used until now, if there was
@@ -269,11 +277,10 @@ func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, 
 	if err != nil {
 		return relay.Token{}, err
 	}
-	id, err := c.newLogin(ctx)
-	if err != nil {
+	if err := c.loggingIn(ctx, challenge); err != nil {
 		return relay.Token{}, err
 	}
-	request := relay.TokenRequest{Login: id}
+	var request relay.TokenRequest
 	if !replaced.IsZero() {
 		request.Replaces = replaced.Text()
 	}
@@ -291,12 +298,7 @@ func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, 
 	if len(r.Before) > relay.MaxLogins {
 		return relay.Token{}, fmt.Errorf("%w (%d logins before)", ErrNotARelay, len(r.Before))
 	}
-	if c.cfg.Logins != nil {
-		if err := c.cfg.Logins.LoggedIn(ctx, r.Before); err != nil {
-			return relay.Token{}, err
-		}
-	}
-	return token, nil
+	return token, c.loggedIn(ctx, r.Before)
 }
 
 func parseToken(text string) (relay.Token, error) {
@@ -349,14 +351,13 @@ func (c *Client) Register(ctx context.Context, r Registration) error {
 	if err != nil {
 		return err
 	}
-	id, err := c.newLogin(ctx)
-	if err != nil {
+	if err := c.loggingIn(ctx, challenge); err != nil {
 		return err
 	}
 	message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
 	var response relay.RegisterResponse
 	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
-		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys), Login: id,
+		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys),
 		Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
 	}}, &response); err != nil {
 		return err
@@ -366,6 +367,9 @@ func (c *Client) Register(ctx context.Context, r Registration) error {
 	}
 	token, err := parseToken(response.Token)
 	if err != nil {
+		return err
+	}
+	if err := c.loggedIn(ctx, nil); err != nil {
 		return err
 	}
 	select {

@@ -97,6 +97,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	draining bool                             // guarded by mu
+	taken    uint64                           // logins that took the place of others; guarded by mu
 	conns    map[relay.Address]map[*conn]bool // guarded by mu
 	fresh    map[*conn]bool                   // that have not logged in; guarded by mu
 	live     sync.WaitGroup                   // connections; added to under mu while not draining
@@ -298,13 +299,23 @@ func (s *Server) settled(c *conn) {
 	delete(s.fresh, c)
 }
 
-// register makes a connection known, so that it can be ended with the others.
-func (s *Server) register(c *conn) {
+// takenPlaces returns how many logins have taken the place of others so far.
+func (s *Server) takenPlaces() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.taken
+}
+
+// register makes a connection known, so that it can be ended with the others. It
+// reports whether a login, of whichever device, may have revoked the connection's
+// token between the look at it and this.
+func (s *Server) register(c *conn) (doubtful bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	doubtful = c.taken != s.taken
 	if s.draining {
 		c.close(websocket.StatusServiceRestart, errStopping)
-		return
+		return doubtful
 	}
 	conns := s.conns[c.session.Address]
 	if conns == nil {
@@ -323,6 +334,7 @@ func (s *Server) register(c *conn) {
 		})
 	}
 	conns[c] = true
+	return doubtful
 }
 
 func (s *Server) unregister(c *conn) {
