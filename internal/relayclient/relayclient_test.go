@@ -458,6 +458,7 @@ func TestAnswersToSends(t *testing.T) {
 			case "no":
 				write(ctx, ws, relay.AppendRefused(nil, s.Ref, &relay.Error{Code: relay.CodeMailboxFull}))
 			case "end":
+				write(ctx, ws, relay.AppendBye(nil, &relay.Error{Code: relay.CodeBadRequest, Detail: "malformed frame"}))
 				return
 			}
 		}
@@ -493,8 +494,14 @@ func TestAnswersToSends(t *testing.T) {
 	if err := send(t.Context(), strings.Repeat("x", relay.MaxFrame)); !errors.Is(err, &relay.Error{Code: relay.CodeTooLarge}) {
 		t.Errorf("too large for a frame: %v", err)
 	}
-	if err := send(t.Context(), "end"); err == nil {
-		t.Error("a send on a connection that ends succeeded")
+	for range 2 { // while the connection ends, and afterwards: neither send was refused
+		_, refused := errors.AsType[*relay.Error](send(t.Context(), "end"))
+		if err := send(t.Context(), "end"); err == nil || refused {
+			t.Errorf("a send on a connection that ends: %v, refused %v", err, refused)
+		}
+	}
+	if _, err := conn.Next(t.Context()); !errors.Is(err, &relay.Error{Code: relay.CodeBadRequest}) {
+		t.Errorf("the connection ended with %v", err)
 	}
 	if err := conn.Close(); err != nil {
 		t.Error(err)
