@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
-	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/internal/relay"
 )
 
 func TestWho(t *testing.T) {

@@ -14,6 +14,9 @@ var (
 // RequestsAtATime is how many requests of one device are served at a time.
 const RequestsAtATime = requestsAtATime
 
+// TopicsPerHour is how many frames about topics one device may send.
+const TopicsPerHour = topicsPerHour
+
 // PanicLog returns what the log of [http.Server] is written to.
 func PanicLog(log *slog.Logger) io.Writer { return panicLog{log} }
 

@@ -104,8 +104,10 @@ type Server struct {
 }
 
 const (
-	// topicsPerHour is how many frames about topics one device may send.
-	topicsPerHour = 3600
+	// topicsPerHour is how many frames about topics one device may send: twice as many
+	// as a client sends that has all the topics it may have, and repeats its values every
+	// two minutes (docs/PROTOCOL.md, Presence).
+	topicsPerHour = 2 * 30 * relay.MaxTopics
 	// takeoversPerHour is how many logins of one device end other connections of it. It
 	// keeps two copies of a profile from throwing each other out for ever: they have
 	// noticed by then, and share the mailbox.
