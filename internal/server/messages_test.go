@@ -962,8 +962,8 @@ func TestStopping(t *testing.T) {
 			for i := 0; ; i++ {
 				body := fmt.Sprint(w, "-", i)
 				if err := from.Send(t.Context(), bob.address.User, outgoing(body)); err != nil {
-					e, ok := errors.AsType[*relay.Error](err)
-					if !ok || e.Code != relay.CodeUnavailable {
+					e, refused := errors.AsType[*relay.Error](err)
+					if refused && e.Code != relay.CodeUnavailable {
 						t.Errorf("sending while stopping: %v", err)
 					}
 					return
@@ -982,11 +982,13 @@ func TestStopping(t *testing.T) {
 		t.Fatalf("stopping: %v", err)
 	}
 	wg.Wait()
-	var err error
-	for err == nil {
-		_, err = conn.Next(t.Context())
+	for what, conn := range map[string]*relayclient.Conn{"the sending connection": from, "the other connection": conn} {
+		var err error
+		for err == nil {
+			_, err = conn.Next(t.Context())
+		}
+		wantCode(t, what, err, relay.CodeUnavailable)
 	}
-	wantCode(t, "the other connection", err, relay.CodeUnavailable)
 
 	o.path = n.path
 	n = start(t, o)
