@@ -20,6 +20,12 @@ const TopicsPerHour = topicsPerHour
 // PanicLog returns what the log of [http.Server] is written to.
 func PanicLog(log *slog.Logger) io.Writer { return panicLog{log} }
 
+// MaxInFlight and MaxInFlightBytes bound the sends of one connection that wait.
+const (
+	MaxInFlight      = maxInFlight
+	MaxInFlightBytes = maxInFlightBytes
+)
+
 // MaxPendingBytes bounds the sends that wait for a transaction.
 const MaxPendingBytes = maxPendingBytes
 
