@@ -221,7 +221,8 @@ func (c *Client) authorized(ctx context.Context, q call, response any) error {
 }
 
 // token returns the token there is, or logs in if there is none, or none but the
-// one given, which the relay has refused.
+// one given, which the relay has refused. That one stays until there is another: the
+// login that succeeds in the end says which it replaces.
 func (c *Client) token(ctx context.Context, refused relay.Token) (relay.Token, error) {
 	var token relay.Token
 	select {
@@ -233,7 +234,6 @@ func (c *Client) token(ctx context.Context, refused relay.Token) (relay.Token, e
 	if !token.IsZero() && (refused.IsZero() || token.Hash() != refused.Hash()) {
 		return token, nil
 	}
-	token = relay.Token{}
 	fresh, err := c.logIn(ctx, refused)
 	if err != nil {
 		return relay.Token{}, err
