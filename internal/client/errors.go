@@ -120,7 +120,7 @@ func refusal(e *relay.Error) error {
 		return fail(CodeRefused, e, "the relay goes by another name than the one it was reached by")
 	case relay.CodeRateLimited, relay.CodeTooManyConnections:
 		return fail(CodeRefused, e, "the relay wants a pause: too many requests")
-	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull:
+	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull, relay.CodeBadChallenge:
 		return fail(CodeUnreachable, e, "the relay cannot answer at the moment (%s)", e.Code)
 	default:
 		return fail(CodeRefused, e, "the relay refuses (%s)", e.Code)

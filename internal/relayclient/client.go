@@ -254,6 +254,24 @@ func (c *Client) challenge(ctx context.Context) ([]byte, error) {
 	return r.Challenge, nil
 }
 
+// answerChallenge gets a challenge and has it answered. If the relay says that it was
+// answered before, a network has delivered the answer twice, and the one to the first
+// is lost: another challenge finds out what has become of it.
+func (c *Client) answerChallenge(ctx context.Context, answer func(challenge []byte) error) error {
+	for attempt := 0; ; attempt++ {
+		challenge, err := c.challenge(ctx)
+		if err == nil {
+			err = c.loggingIn(ctx, challenge)
+		}
+		if err == nil {
+			err = answer(challenge)
+		}
+		if attempt > 0 || !errors.Is(err, &relay.Error{Code: relay.CodeBadChallenge}) {
+			return err
+		}
+	}
+}
+
 // loggingIn notes that a challenge is about to be answered.
 func (c *Client) loggingIn(ctx context.Context, challenge []byte) error {
 	if c.cfg.Logins == nil {
@@ -273,22 +291,16 @@ func (c *Client) loggedIn(ctx context.Context, before []relay.LoginID) error {
 // logIn gets a token that takes the place of the one used until now, if there was
 // one.
 func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, error) {
-	challenge, err := c.challenge(ctx)
-	if err != nil {
-		return relay.Token{}, err
-	}
-	if err := c.loggingIn(ctx, challenge); err != nil {
-		return relay.Token{}, err
-	}
-	var request relay.TokenRequest
+	request := relay.TokenRequest{UserID: c.cfg.Address.User, Device: c.cfg.Address.Device}
 	if !replaced.IsZero() {
 		request.Replaces = replaced.Text()
 	}
-	message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
-	request.UserID, request.Device = c.cfg.Address.User, c.cfg.Address.Device
-	request.Proof = relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)}
 	var r relay.TokenResponse
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: request}, &r); err != nil {
+	if err := c.answerChallenge(ctx, func(challenge []byte) error {
+		message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
+		request.Proof = relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)}
+		return c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: request}, &r)
+	}); err != nil {
 		return relay.Token{}, err
 	}
 	token, err := parseToken(r.Token)
@@ -347,19 +359,14 @@ type Registration struct {
 func (c *Client) Register(ctx context.Context, r Registration) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	challenge, err := c.challenge(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.loggingIn(ctx, challenge); err != nil {
-		return err
-	}
-	message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
 	var response relay.RegisterResponse
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
-		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys),
-		Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
-	}}, &response); err != nil {
+	if err := c.answerChallenge(ctx, func(challenge []byte) error {
+		message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
+		return c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
+			DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys),
+			Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
+		}}, &response)
+	}); err != nil {
 		return err
 	}
 	if response.UserID != c.cfg.Address.User || response.Device != c.cfg.Address.Device {
