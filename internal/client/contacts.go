@@ -310,7 +310,7 @@ func (c *Client) BlockContact(ctx context.Context, who string) (Contact, error) 
 		}
 		ch.contact(contact.User)
 		ch.presence = true
-		jobs, err := tx.Jobs(contact.User, maxPage)
+		jobs, err := tx.Jobs(contact.User, allJobs)
 		if err != nil {
 			return vault.Contact{}, err
 		}
