@@ -102,7 +102,7 @@ var vaultErrors = []struct {
 }
 
 // refusal tells people what the relay says.
-func refusal(e *relay.Error) error {
+func refusal(e *relay.Error) *Error {
 	switch e.Code {
 	case relay.CodeUsernameTaken:
 		return fail(CodeNameTaken, e, "that username is taken")
@@ -116,6 +116,8 @@ func refusal(e *relay.Error) error {
 		return fail(CodeRefused, e, "the invitation is unknown, expired or used up")
 	case relay.CodeAccountDisabled:
 		return fail(CodeRefused, e, "the operator of the relay has disabled the account")
+	case relay.CodeBadProof:
+		return fail(CodeRefused, e, "the relay does not know this account: is it the one where the account was made?")
 	case relay.CodeWrongOrigin:
 		return fail(CodeRefused, e, "the relay goes by another name than the one it was reached by")
 	case relay.CodeRateLimited, relay.CodeTooManyConnections:
@@ -141,6 +143,9 @@ func unreachable(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if why := whyOffline(err); why != "" {
+		return fail(CodeUnreachable, err, "the relay does not answer: %s", why)
 	}
 	return fail(CodeUnreachable, err, "the relay does not answer")
 }

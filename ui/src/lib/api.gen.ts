@@ -258,6 +258,7 @@ export interface Status {
   connected: boolean;
   outbox: number;
   prekeys_left: number;
+  error?: string;
   conflict: string | null;
 }
 
