@@ -76,6 +76,13 @@ export interface Failure {
   error: ErrorBody;
 }
 
+export interface Found {
+  user_id: string;
+  username: string;
+  checked: boolean;
+  contact: Contact | null;
+}
+
 export interface HistoryRequest {
   who: string;
   before?: string;
@@ -259,6 +266,8 @@ export interface Status {
   outbox: number;
   prekeys_left: number;
   conflict: string | null;
+  clock_ahead_s: number;
+  storage_full: boolean;
 }
 
 export interface TakeRequest {
