@@ -54,9 +54,10 @@ func (e *offlineError) Error() string { return "the relay does not answer: " + e
 func (e *offlineError) Unwrap() error { return e.cause }
 
 // Flush makes one pass over the outbox at once, without waiting for a pause to
-// end. It needs no [Client.Run]. It returns [CodeUnreachable] if the relay does
-// not answer.
+// end. It needs no [Client.Run]; one that waits for room on the disk tries again
+// too. It returns [CodeUnreachable] if the relay does not answer.
 func (c *Client) Flush(ctx context.Context) error {
+	c.wakeFull.raise()
 	err := c.update(ctx, func(tx *vault.Tx, _ *change) error { return tx.RetryNow() })
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/chate2e/chate2e/internal/relay"
@@ -57,6 +58,8 @@ type Config struct {
 type Client struct {
 	cfg  Config
 	http *http.Client
+
+	ahead atomic.Int64 // of the relay's clock, in nanoseconds
 
 	// login holds the token, or the zero Token, and is taken out by whoever uses
 	// or renews it: a lock that heeds contexts.
@@ -103,6 +106,30 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// ClockAhead returns how far the relay's clock was ahead of this computer's at its
+// last answer, to the second; negative if it was behind, and 0 if it has not
+// answered yet.
+func (c *Client) ClockAhead() time.Duration { return time.Duration(c.ahead.Load()) }
+
+// noteClock compares the clocks by an answer to a question that was asked at asked.
+// The answer was written at some time from then to now, so of all differences that
+// may be it takes the least.
+func (c *Client) noteClock(h http.Header, asked time.Time) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return // a proxy may have dropped it
+	}
+	now := time.Now()
+	switch ahead, behind := date.Sub(now), date.Add(time.Second).Sub(asked); {
+	case ahead > 0:
+		c.ahead.Store(int64(ahead))
+	case behind < 0:
+		c.ahead.Store(int64(behind))
+	default:
+		c.ahead.Store(0)
+	}
+}
+
 // Server returns the origin of the relay.
 func (c *Client) Server() relay.Origin { return c.cfg.Server }
 
@@ -137,6 +164,7 @@ func (c *Client) do(ctx context.Context, q call, response any) error {
 	if !q.token.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+q.token.Text())
 	}
+	asked := time.Now()
 	res, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("relayclient: %w", withoutURL(err))
@@ -165,6 +193,7 @@ func (c *Client) do(ctx context.Context, q call, response any) error {
 	if err := json.Unmarshal(b, response); err != nil {
 		return fmt.Errorf("%w (malformed answer)", ErrNotARelay)
 	}
+	c.noteClock(res.Header, asked)
 	return nil
 }
 

@@ -83,6 +83,7 @@ func (c *Client) Dial(ctx context.Context) (*Conn, error) {
 }
 
 func (c *Client) dial(ctx context.Context, token relay.Token) (*Conn, error) {
+	asked := time.Now()
 	ws, res, err := websocket.Dial(ctx, string(c.cfg.Server)+"/v1/ws", &websocket.DialOptions{ //nolint:bodyclose // Dial has closed it
 		HTTPClient:      &http.Client{Transport: c.http.Transport, CheckRedirect: c.http.CheckRedirect},
 		CompressionMode: websocket.CompressionDisabled,
@@ -98,6 +99,7 @@ func (c *Client) dial(ctx context.Context, token relay.Token) (*Conn, error) {
 		_ = ws.CloseNow()
 		return nil, err
 	}
+	c.noteClock(res.Header, asked)
 	conn := &Conn{
 		ws: ws, patience: 2 * c.cfg.Timeout, done: make(chan struct{}), arrived: make(chan struct{}, 1),
 		waiting: make(map[uint64]chan error),

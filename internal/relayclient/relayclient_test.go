@@ -633,6 +633,53 @@ func TestSendThatIsNeverAnswered(t *testing.T) {
 	})
 }
 
+// What the relay's answers say of its clock, on whatever way they come.
+func TestClockAhead(t *testing.T) {
+	date := ""
+	h := newHostile()
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", date)
+		answer(w, relay.AccountResponse{UserID: us.User, Device: 1})
+	})
+	c := clientOf(t, h)
+	ask := func(t *testing.T) {
+		t.Helper()
+		if _, err := c.Account(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.ClockAhead(); got != 0 {
+		t.Errorf("before any answer: %s", got)
+	}
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for _, off := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute, 0, 400 * 24 * time.Hour} {
+		date = at(off)
+		ask(t)
+		// The header has whole seconds, and the answer took its time.
+		if got := c.ClockAhead(); got < off-5*time.Second || got > off+5*time.Second || off == 0 && got != 0 {
+			t.Errorf("%s off: %s", off, got)
+		}
+	}
+	before := c.ClockAhead()
+	date = "yesterday"
+	ask(t)
+	if got := c.ClockAhead(); got != before {
+		t.Errorf("after an answer without a date: %s", got)
+	}
+
+	// What does not come from a relay says nothing of its clock.
+	c = clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", at(time.Hour))
+		_, _ = w.Write([]byte("Please log in to the café's network"))
+	}))
+	if _, err := c.Account(t.Context()); !errors.Is(err, relayclient.ErrNotARelay) {
+		t.Fatal(err)
+	}
+	if got := c.ClockAhead(); got != 0 {
+		t.Errorf("after somebody else's answer: %s", got)
+	}
+}
+
 func TestReady(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, relay.StatusResponse{Status: "ok"}) })
