@@ -96,6 +96,14 @@ type Contact struct {
 	LastSeen    *time.Time   `json:"last_seen"`
 }
 
+// Found is somebody who was looked up, a contact or not.
+type Found struct {
+	UserID   string   `json:"user_id"`  // a hash of the account key, and so its fingerprint
+	Username string   `json:"username"` // by which the relay knows her, if it was asked; else ""
+	Checked  bool     `json:"checked"`  // her keys are known, and belong to the user ID
+	Contact  *Contact `json:"contact"`  // nil for a stranger
+}
+
 // MessageState is how far an outgoing message has come.
 type MessageState string
 
@@ -182,10 +190,17 @@ type Status struct {
 	Outbox      int  `json:"outbox"`       // messages not yet taken by the relay
 	PrekeysLeft int  `json:"prekeys_left"` // one-time prekeys at the relay; -1 if never asked
 
+	// Error says, while there is no connection, why the last attempt failed or what
+	// ended it: one line for people. It is "" before the first attempt.
+	Error string `json:"error,omitempty"`
+
 	// Conflict is when it was noticed last, by the word of the relay, that somebody
 	// else logged in with the keys of this profile, such as a copy of its folder; nil
 	// if that never was.
 	Conflict *time.Time `json:"conflict"`
+
+	ClockAhead  time.Duration `json:"-"` // of the relay's clock to this computer's, to the second, when it last answered
+	StorageFull bool          `json:"-"` // the disk is full: what comes stays at the relay
 }
 
 // ContactStatus is the state of the sessions with a contact.

@@ -30,7 +30,8 @@ const (
 // sends what is in the outbox, looks after the prekeys, and shares the presence.
 // It ends with ctx, or with [Client.Close], and returns nil; or an error of the
 // vault, after which nothing more can be stored. A relay that does not answer is
-// tried again.
+// tried again, and so is a disk that is full: what comes stays at the relay until
+// there is room.
 //
 // One Run at a time is enough.
 func (c *Client) Run(ctx context.Context) error {
@@ -39,8 +40,27 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	defer end()
+	for attempt := 0; ; attempt++ {
+		began := time.Now()
+		err := c.runLoops(ctx)
+		if !errors.Is(err, vault.ErrFull) {
+			return asError(err)
+		}
+		if time.Since(began) > steady {
+			attempt = 0
+		}
+		c.setFull(ctx, true)
+		c.log.WarnContext(ctx, "the disk is full", "err", err)
+		if !sleep(ctx, min(pause(attempt), longestAbsence), c.wakeFull) {
+			return nil
+		}
+	}
+}
+
+// runLoops does what Run says until ctx ends, or with an error of the vault.
+func (c *Client) runLoops(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{c.runConnection, c.runOutbox, c.runUpkeep} {
+	for _, loop := range []func(context.Context) error{c.runConnection, c.runOutbox, c.runUpkeep, c.runRoom} {
 		g.Go(func() error {
 			err := loop(ctx)
 			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -49,7 +69,22 @@ func (c *Client) Run(ctx context.Context) error {
 			return err
 		})
 	}
-	return asError(g.Wait())
+	return g.Wait()
+}
+
+// runRoom takes it that there is room on the disk again when all has gone well for
+// a while: what found it full is tried again at once.
+func (c *Client) runRoom(ctx context.Context) error {
+	if c.full.Load() && sleep(ctx, steady, nil) {
+		c.setFull(ctx, false)
+	}
+	return nil
+}
+
+func (c *Client) setFull(ctx context.Context, full bool) {
+	if c.full.Swap(full) != full {
+		c.tellConnection(ctx)
+	}
 }
 
 // Status returns the state of the engine.
@@ -62,7 +97,11 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 }
 
 func (c *Client) status(tx *vault.Tx) (Status, error) {
-	status := Status{Connected: c.link.up(), PrekeysLeft: c.prekeysLeft.load()}
+	status := Status{
+		PrekeysLeft: c.prekeysLeft.load(),
+		ClockAhead:  c.relay.ClockAhead().Truncate(time.Second), StorageFull: c.full.Load(),
+	}
+	status.Connected, status.Error = c.link.state()
 	conflict, err := tx.Conflict()
 	if err != nil {
 		return Status{}, err
@@ -78,6 +117,7 @@ func (c *Client) status(tx *vault.Tx) (Status, error) {
 type link struct {
 	mu   sync.Mutex
 	conn *relayclient.Conn
+	why  string // it is down, in words; "" before the first attempt
 }
 
 func (l *link) get() *relayclient.Conn {
@@ -89,7 +129,26 @@ func (l *link) get() *relayclient.Conn {
 func (l *link) set(conn *relayclient.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn = conn
+	l.conn, l.why = conn, ""
+}
+
+// down says that there is no connection, and why. It reports whether that is news.
+func (l *link) down(cause error) (news bool) {
+	why := whyOffline(cause)
+	if why == "" {
+		why = "it does not answer"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	news = l.conn != nil || l.why != why
+	l.conn, l.why = nil, why
+	return news
+}
+
+func (l *link) state() (up bool, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn != nil, l.why
 }
 
 func (l *link) up() bool { return l.get() != nil }
@@ -128,14 +187,17 @@ func (c *Client) runConnection(ctx context.Context) error {
 }
 
 // online connects and stays connected until something ends it, which it returns.
-func (c *Client) online(ctx context.Context) error {
+func (c *Client) online(ctx context.Context) (err error) {
 	conn, err := c.relay.Dial(ctx)
 	if err != nil {
+		if c.link.down(err) {
+			c.tellConnection(ctx)
+		}
 		return err
 	}
 	defer func() { _ = conn.Close() }()
 	c.link.set(conn)
-	defer c.offline(ctx)
+	defer func() { c.offline(ctx, err) }()
 	c.tellConnection(ctx)
 	c.wakeOutbox.raise()
 	c.wakeUpkeep.raise()
@@ -148,8 +210,8 @@ func (c *Client) online(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (c *Client) offline(ctx context.Context) {
-	c.link.set(nil)
+func (c *Client) offline(ctx context.Context, cause error) {
+	c.link.down(cause)
 	ctx = context.WithoutCancel(ctx)
 	if err := c.noteSeen(ctx, c.presence.forget()); err != nil {
 		c.log.WarnContext(ctx, "the time when contacts were seen last is not stored", "err", err)

@@ -76,6 +76,13 @@ export interface Failure {
   error: ErrorBody;
 }
 
+export interface Found {
+  user_id: string;
+  username: string;
+  checked: boolean;
+  contact: Contact | null;
+}
+
 export interface HistoryRequest {
   who: string;
   before?: string;
@@ -258,7 +265,10 @@ export interface Status {
   connected: boolean;
   outbox: number;
   prekeys_left: number;
+  error?: string;
   conflict: string | null;
+  clock_ahead_s: number;
+  storage_full: boolean;
 }
 
 export interface TakeRequest {
