@@ -138,7 +138,8 @@ func (k PublicKey) edwards(sign byte) (*edwards25519.Point, bool) {
 }
 
 // PrivateKey is an X25519 private key, clamped. It prints as "[redacted]". It is
-// safe for use by several goroutines at once.
+// safe for use by several goroutines at once. It cannot be wiped, only dropped: the
+// standard library computes with a copy of its own.
 type PrivateKey struct {
 	raw secret.Key
 
