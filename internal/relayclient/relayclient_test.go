@@ -1,6 +1,7 @@
 package relayclient_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,6 +164,40 @@ func TestLoginsSayWhatTheyReplace(t *testing.T) {
 	}
 	if _, err := c.Account(t.Context()); err != nil || replaced != first {
 		t.Errorf("the login afterwards replaces %q, want %q; %v", replaced, first, err)
+	}
+}
+
+// An answer has 8 MiB at most. Of a longer one, be it without end, no more is read.
+func TestLargestAnswer(t *testing.T) {
+	const largest = 8 << 20
+	var size, written atomic.Int64
+	h := newHostile()
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := json.Marshal(relay.AccountResponse{UserID: us.User, Device: 1})
+		if err != nil {
+			t.Error(err)
+		}
+		spaces := bytes.Repeat([]byte(" "), 1<<16)
+		for left := size.Load() - int64(len(b)); left > 0; {
+			n, err := w.Write(spaces[:min(left, int64(len(spaces)))])
+			if err != nil {
+				return // it has gone
+			}
+			written.Add(int64(n))
+			left -= int64(n)
+		}
+		_, _ = w.Write(b)
+	})
+	c := clientOf(t, h)
+	for n, ok := range map[int64]bool{largest: true, largest + 1: false, 1 << 40: false} {
+		size.Store(n)
+		written.Store(0)
+		if _, err := c.Account(t.Context()); (err == nil) != ok {
+			t.Errorf("an answer of %d bytes: %v", n, err)
+		}
+		if got := written.Load(); got > 4*largest {
+			t.Errorf("%d MiB were read of an answer of %d bytes", got>>20, n)
+		}
 	}
 }
 
