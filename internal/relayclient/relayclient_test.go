@@ -237,7 +237,8 @@ func TestAnswersOfAHostileRelay(t *testing.T) {
 		"a broken list": {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"user_id":"x"}`)) }},
 		"a redirect": {handler: func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v1/account" {
-				panic("the redirect was followed")
+				answer(w, relay.AccountResponse{UserID: us.User, Device: 1}) // the redirect was followed
+				return
 			}
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}},
