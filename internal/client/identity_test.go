@@ -552,8 +552,8 @@ func TestDeviceListIsRenewed(t *testing.T) {
 	})
 }
 
-// The replay of a first message on a last-resort prekey is refused even when
-// everything else of it was forgotten.
+// The replay of a handshake on a last-resort prekey is refused even when everything else
+// of it was forgotten, and whatever message it comes with.
 func TestReplayOnALastResortPreKey(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		bob := w.register("bob").run()
@@ -571,18 +571,24 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := mallory.seal(record, content.Content{DeviceList: mallory.list, Message: mallory.text("pay me")}.Pad())
+		second := mallory.seal(record, content.Content{DeviceList: mallory.list, Message: mallory.text("again")}.Pad())
 		mallory.post(bob.id, first)
 		settle()
+		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 {
+			t.Errorf("Bob has %+v, %v", contacts, err)
+		}
 		if _, err := bob.RemoveContact(t.Context(), mallory.id()); err != nil {
 			t.Fatal(err)
 		}
 		bob.stop()                    // a month of pings takes its time
 		rest(61 * 24 * time.Hour / 2) // within the life of the prekey
 		bob.reopen().run()
-		mallory.post(bob.id, first)
-		settle()
-		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
-			t.Errorf("Bob has %+v, %v", contacts, err)
+		for i, replay := range [][]byte{first, second} {
+			mallory.post(bob.id, replay)
+			settle()
+			if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
+				t.Errorf("replay %d: Bob has %+v, %v", i, contacts, err)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package relayclient_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,6 +167,40 @@ func TestLoginsSayWhatTheyReplace(t *testing.T) {
 	}
 }
 
+// An answer has 8 MiB at most. Of a longer one, be it without end, no more is read.
+func TestLargestAnswer(t *testing.T) {
+	const largest = 8 << 20
+	var size, written atomic.Int64
+	h := newHostile()
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := json.Marshal(relay.AccountResponse{UserID: us.User, Device: 1})
+		if err != nil {
+			t.Error(err)
+		}
+		spaces := bytes.Repeat([]byte(" "), 1<<16)
+		for left := size.Load() - int64(len(b)); left > 0; {
+			n, err := w.Write(spaces[:min(left, int64(len(spaces)))])
+			if err != nil {
+				return // it has gone
+			}
+			written.Add(int64(n))
+			left -= int64(n)
+		}
+		_, _ = w.Write(b)
+	})
+	c := clientOf(t, h)
+	for n, ok := range map[int64]bool{largest: true, largest + 1: false, 1 << 40: false} {
+		size.Store(n)
+		written.Store(0)
+		if _, err := c.Account(t.Context()); (err == nil) != ok {
+			t.Errorf("an answer of %d bytes: %v", n, err)
+		}
+		if got := written.Load(); got > 4*largest {
+			t.Errorf("%d MiB were read of an answer of %d bytes", got>>20, n)
+		}
+	}
+}
+
 func TestAnswersOfAHostileRelay(t *testing.T) {
 	bundle := func(change func(*relay.Bundle)) relay.BundlesResponse {
 		b := relay.Bundle{
@@ -202,7 +237,8 @@ func TestAnswersOfAHostileRelay(t *testing.T) {
 		"a broken list": {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"user_id":"x"}`)) }},
 		"a redirect": {handler: func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v1/account" {
-				panic("the redirect was followed")
+				answer(w, relay.AccountResponse{UserID: us.User, Device: 1}) // the redirect was followed
+				return
 			}
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}},

@@ -28,10 +28,10 @@ func Remove(dir string) error {
 	}
 	for _, name := range []string{keyName, newKeyName, databaseName, databaseName + "-wal", databaseName + "-shm"} {
 		if err := removeIfThere(filepath.Join(dir, name)); err != nil {
-			return errors.Join(err, lock.Close())
+			return errors.Join(err, unlockProfile(lock))
 		}
 	}
-	if err := errors.Join(syncDir(dir), lock.Close()); err != nil {
+	if err := errors.Join(syncDir(dir), unlockProfile(lock)); err != nil {
 		return err
 	}
 	return removeIfThere(filepath.Join(dir, lockName))

@@ -380,5 +380,5 @@ func (db *DB) close() error {
 		db.disk.forget()
 		db.key.Wipe()
 	}
-	return errors.Join(append(errs, db.lock.Close())...)
+	return errors.Join(append(errs, unlockProfile(db.lock))...)
 }
