@@ -601,7 +601,7 @@ func TestOperatorsCommands(t *testing.T) {
 	if err := os.Chmod(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755)")) {
+	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755); to put it right: chmod 700 "+data)) {
 		t.Errorf("doctor on an open directory: %d %s", code, out)
 	}
 	if _, err := os.Stat(filepath.Join(data, databaseName+"-reserve")); !errors.Is(err, os.ErrNotExist) {
@@ -740,6 +740,10 @@ func TestUsage(t *testing.T) {
 		{"serve", "--retention-days", "0"},
 		{"invite", "create", "--uses", "0"},
 		{"user", "delete", "No Such"},
+		{"nothing", "--help"},
+		{"serve", "x"},
+		{"serve", "--domain", "chat example.org"},
+		{"invite", "create", "--domain", "chat.example.org:443"},
 	} {
 		args = append(args, "--data", filepath.Join(t.TempDir(), "none"))
 		if args[0] == "user" && args[1] == "delete" { // needs a database to look into
@@ -751,7 +755,8 @@ func TestUsage(t *testing.T) {
 			}
 		}
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), args, none, &stdout, &stderr); code != 2 || stdout.Len() != 0 || stderr.Len() == 0 {
+		if code := run(t.Context(), args, none, &stdout, &stderr); code != 2 || stdout.Len() != 0 ||
+			strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "; see chate2e-server --help\n") {
 			t.Errorf("%v: exit code %d, printed %q and %q", args, code, &stdout, &stderr)
 		}
 	}
@@ -768,6 +773,22 @@ func TestUsage(t *testing.T) {
 	if code := run(t.Context(), []string{"invite", "create", "--help"}, none, &stdout, &stderr); code != 0 ||
 		!strings.Contains(stdout.String(), "--expires") || strings.Contains(stdout.String(), "--trusted-proxy") {
 		t.Errorf("help of a command: exit code %d\n%s%s", code, &stdout, &stderr)
+	}
+	for args, want := range map[string]string{
+		"nothing":                      `there is no command "nothing"`,
+		"--nothing":                    "there is no flag --nothing",
+		"serve --listen":               "--listen needs a value",
+		"serve --retention-days x":     `--retention-days: "x" is not a whole number`,
+		"serve --insecure=x":           `--insecure: "x" is not true or false`,
+		"invite create --expires 2d":   `--expires: "2d" is not a length of time such as 36h`,
+		"invite create --domain a_b:1": `--domain "a_b:1" is not a name such as chat.example.org`,
+		"backup":                       "backup needs FILE",
+		"version now":                  `"now" is one argument too many for version`,
+	} {
+		stderr.Reset()
+		if run(t.Context(), strings.Fields(args), none, &stdout, &stderr); !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: %s", args, &stderr)
+		}
 	}
 	stderr.Reset()
 	if run(t.Context(), []string{"user"}, none, &stdout, &stderr); !strings.Contains(stderr.String(), "user list|disable|enable|delete") {
@@ -787,6 +808,12 @@ func TestOneRelayForADirectory(t *testing.T) {
 	}
 	if out, err := subprocess(t.Context(), "user", "list", "--data", data).CombinedOutput(); err != nil {
 		t.Errorf("user list beside the relay: %v, %s", err, out)
+	}
+	stderr.Reset()
+	third := subprocess(t.Context(), "serve", "--listen", strings.TrimPrefix(string(first.origin), "http://"), "--data", t.TempDir())
+	third.Stderr = &stderr
+	if err := third.Run(); err == nil || runtime.GOOS != "windows" && !strings.Contains(stderr.String(), "another program listens on 127.0.0.1:") {
+		t.Errorf("a relay at the address of another: %v, %q", err, &stderr)
 	}
 	first.kill(t)
 	again := serveProcess(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", data)
