@@ -796,6 +796,55 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// docs/OPERATIONS.md names flags, settings, commands and metrics that there are.
+func TestOperationsDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "OPERATIONS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	for _, match := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(doc, -1) {
+		if name := match[1]; name != "help" && newSettings().fs.Lookup(name) == nil {
+			t.Errorf("there is no flag --%s", name)
+		}
+	}
+	for _, block := range strings.Split(doc, "```toml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		file := filepath.Join(t.TempDir(), "relay.toml")
+		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := settingsOf(nil, "--config", file)
+		if err == nil {
+			err = c.check()
+		}
+		if err != nil {
+			t.Errorf("%v in\n%s", err, block)
+		}
+	}
+	for _, match := range regexp.MustCompile(`(?m)^    chate2e-server (.*)$`).FindAllStringSubmatch(doc, -1) {
+		c := newSettings()
+		words, err := c.parse(strings.Fields(match[1]))
+		if err != nil {
+			t.Errorf("%s: %v", match[1], err)
+			continue
+		}
+		cmd, rest, err := find(words)
+		if err != nil || len(rest) != cmd.count {
+			t.Errorf("%s: %v, %q", match[1], err, rest)
+		}
+	}
+	source, err := os.ReadFile(filepath.Join("..", "..", "internal", "server", "metrics.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`chate2e_[a-z_]+`).FindAllString(doc, -1) {
+		if !strings.Contains(string(source), `"`+name+`"`) {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
+}
+
 // Two relays on one database would not wake each other.
 func TestOneRelayForADirectory(t *testing.T) {
 	data := t.TempDir()
