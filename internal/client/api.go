@@ -96,6 +96,14 @@ type Contact struct {
 	LastSeen    *time.Time   `json:"last_seen"`
 }
 
+// Found is somebody who was looked up, a contact or not.
+type Found struct {
+	UserID   string   `json:"user_id"`  // a hash of the account key, and so its fingerprint
+	Username string   `json:"username"` // by which the relay knows her, if it was asked; else ""
+	Checked  bool     `json:"checked"`  // her keys are known, and belong to the user ID
+	Contact  *Contact `json:"contact"`  // nil for a stranger
+}
+
 // MessageState is how far an outgoing message has come.
 type MessageState string
 
@@ -190,6 +198,9 @@ type Status struct {
 	// else logged in with the keys of this profile, such as a copy of its folder; nil
 	// if that never was.
 	Conflict *time.Time `json:"conflict"`
+
+	ClockAhead  time.Duration `json:"-"` // of the relay's clock to this computer's, to the second, when it last answered
+	StorageFull bool          `json:"-"` // the disk is full: what comes stays at the relay
 }
 
 // ContactStatus is the state of the sessions with a contact.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
@@ -34,8 +35,10 @@ type Client struct {
 	wakeUpkeep   nudge
 	wakePresence nudge
 	wakeGaps     nudge
+	wakeFull     nudge
 
 	prekeysLeft atomicCount
+	full        atomic.Bool // Run waits for room on the disk
 
 	mu      sync.Mutex
 	closed  bool
@@ -78,6 +81,7 @@ func start(ctx context.Context, db *vault.DB, dir string, password []byte, cfg C
 		log: cfg.Log, dir: dir, db: db,
 		outbox:     make(chan struct{}, 1),
 		wakeOutbox: newNudge(), wakeUpkeep: newNudge(), wakePresence: newNudge(), wakeGaps: newNudge(),
+		wakeFull: newNudge(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

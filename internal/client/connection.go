@@ -30,7 +30,8 @@ const (
 // sends what is in the outbox, looks after the prekeys, and shares the presence.
 // It ends with ctx, or with [Client.Close], and returns nil; or an error of the
 // vault, after which nothing more can be stored. A relay that does not answer is
-// tried again.
+// tried again, and so is a disk that is full: what comes stays at the relay until
+// there is room.
 //
 // One Run at a time is enough.
 func (c *Client) Run(ctx context.Context) error {
@@ -39,8 +40,27 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	defer end()
+	for attempt := 0; ; attempt++ {
+		began := time.Now()
+		err := c.runLoops(ctx)
+		if !errors.Is(err, vault.ErrFull) {
+			return asError(err)
+		}
+		if time.Since(began) > steady {
+			attempt = 0
+		}
+		c.setFull(ctx, true)
+		c.log.WarnContext(ctx, "the disk is full", "err", err)
+		if !sleep(ctx, min(pause(attempt), longestAbsence), c.wakeFull) {
+			return nil
+		}
+	}
+}
+
+// runLoops does what Run says until ctx ends, or with an error of the vault.
+func (c *Client) runLoops(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, loop := range []func(context.Context) error{c.runConnection, c.runOutbox, c.runUpkeep} {
+	for _, loop := range []func(context.Context) error{c.runConnection, c.runOutbox, c.runUpkeep, c.runRoom} {
 		g.Go(func() error {
 			err := loop(ctx)
 			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -49,7 +69,22 @@ func (c *Client) Run(ctx context.Context) error {
 			return err
 		})
 	}
-	return asError(g.Wait())
+	return g.Wait()
+}
+
+// runRoom takes it that there is room on the disk again when all has gone well for
+// a while: what found it full is tried again at once.
+func (c *Client) runRoom(ctx context.Context) error {
+	if c.full.Load() && sleep(ctx, steady, nil) {
+		c.setFull(ctx, false)
+	}
+	return nil
+}
+
+func (c *Client) setFull(ctx context.Context, full bool) {
+	if c.full.Swap(full) != full {
+		c.tellConnection(ctx)
+	}
 }
 
 // Status returns the state of the engine.
@@ -62,7 +97,10 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 }
 
 func (c *Client) status(tx *vault.Tx) (Status, error) {
-	status := Status{PrekeysLeft: c.prekeysLeft.load()}
+	status := Status{
+		PrekeysLeft: c.prekeysLeft.load(),
+		ClockAhead:  c.relay.ClockAhead().Truncate(time.Second), StorageFull: c.full.Load(),
+	}
 	status.Connected, status.Error = c.link.state()
 	conflict, err := tx.Conflict()
 	if err != nil {

@@ -170,6 +170,62 @@ func (c *Client) whoever(ctx context.Context, who string) (p person, err error) 
 	return p, nil
 }
 
+// LookUp finds out who somebody is before she is added: nothing is stored, and she
+// is not told. The keys that the relay has for a user ID are checked against it.
+//
+// It returns [CodeNotFound], also for an account that the relay does not have,
+// [CodeAmbiguous], [CodeSelf] and [CodeKeyMismatch]; and [CodeUnreachable] or
+// [CodeRefused] for a username that no contact has. Somebody named by ID is found
+// without the relay's answer, unchecked.
+func (c *Client) LookUp(ctx context.Context, who string) (Found, error) {
+	p, err := c.whoever(ctx, who)
+	if err != nil {
+		return Found{}, err
+	}
+	if p.id == c.me.user {
+		return Found{}, fail(CodeSelf, nil, "that is your own user ID")
+	}
+	found := Found{UserID: p.id.String(), Username: p.name}
+	var seen account.Seen
+	err = c.view(ctx, func(tx *vault.Tx) error {
+		stored, err := tx.Contact(found.UserID)
+		switch {
+		case errors.Is(err, vault.ErrNotFound):
+		case err != nil:
+			return err
+		default:
+			known := c.contact(stored)
+			found.Contact, found.Checked = &known, stored.AccountKey != nil
+		}
+		seen, err = seenList(tx, found.UserID)
+		return err
+	})
+	if err != nil || found.Checked {
+		return found, err
+	}
+	signed, err := c.relay.Devices(ctx, relay.UserID(p.id))
+	switch {
+	case err == nil:
+		list, err := account.ParseDeviceList(signed)
+		if err == nil {
+			_, err = list.Verify(p.id, seen)
+		}
+		if err != nil {
+			return Found{}, mismatch(err)
+		}
+		found.Checked = true
+		return found, nil
+	case ctx.Err() != nil:
+		return Found{}, ctx.Err()
+	case errors.Is(err, &relay.Error{Code: relay.CodeUnknownUser}):
+		return Found{}, fail(CodeNotFound, err, "the relay knows nobody with that user ID")
+	case p.name != "":
+		return Found{}, unreachable(ctx, err)
+	default:
+		return found, nil // she can be added: the question waits in the outbox
+	}
+}
+
 // AddContact asks somebody to be a contact: anybody with a user ID, or with a
 // username at the relay, which is asked for it. A contact who has asked before is
 // accepted; one who is known already is returned as she is.
@@ -310,7 +366,7 @@ func (c *Client) BlockContact(ctx context.Context, who string) (Contact, error) 
 		}
 		ch.contact(contact.User)
 		ch.presence = true
-		jobs, err := tx.Jobs(contact.User, maxPage)
+		jobs, err := tx.Jobs(contact.User, allJobs)
 		if err != nil {
 			return vault.Contact{}, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/internal/relay"
 )
 
 func TestWho(t *testing.T) {
@@ -60,6 +61,74 @@ func TestWho(t *testing.T) {
 		}
 		_, err = alice.Send(ctx, "carol", "for Carol", client.SendOptions{})
 		wantCode(t, "a stranger's name", err, client.CodeNotFound)
+	})
+}
+
+// Looking somebody up tells who she is, stores nothing and tells her nothing.
+func TestLookUp(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		alice, bob := w.register("alice"), w.register("bob").run()
+		carol, mallory := w.puppet(), w.puppet()
+		h := alice.corrupt()
+		self, err := bob.Self(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for who, username := range map[string]string{"bob": "bob", bob.id: "", self.Link: "", self.Address: ""} {
+			got, err := alice.LookUp(ctx, who)
+			want := client.Found{UserID: bob.id, Username: username, Checked: true}
+			if err != nil || got != want {
+				t.Errorf("%q: %+v, %v", who, got, err)
+			}
+		}
+		settle()
+		if contacts, err := alice.Contacts(ctx); err != nil || len(contacts) != 0 {
+			t.Errorf("looking up stored %+v, %v", contacts, err)
+		}
+		if contacts, err := bob.Contacts(ctx); err != nil || len(contacts) != 0 {
+			t.Errorf("looking up told %+v, %v", contacts, err)
+		}
+		nobody := strings.Repeat("a", 32)
+		for who, code := range map[string]client.Code{
+			"": client.CodeUsage, "robert": client.CodeNotFound, "Bob": client.CodeNotFound, nobody: client.CodeNotFound,
+			"alice": client.CodeSelf, alice.id: client.CodeSelf, "https://relay.test/add#" + alice.id: client.CodeSelf,
+		} {
+			_, err := alice.LookUp(ctx, who)
+			wantCode(t, fmt.Sprintf("%q", who), err, code)
+		}
+
+		// A relay that gives somebody else's keys, or none.
+		forged := mallory.list
+		h.onAnswer("GET /devices", func(string, []byte) []byte { return []byte(`{"device_list":"` + encode(forged) + `"}`) })
+		for _, who := range []string{"bob", bob.id} {
+			_, err := alice.LookUp(ctx, who)
+			wantCode(t, "another's keys for "+who, err, client.CodeKeyMismatch)
+		}
+		forged = []byte("garbage")
+		_, err = alice.LookUp(ctx, carol.id())
+		wantCode(t, "garbage", err, client.CodeKeyMismatch)
+		h.onAnswer("GET /devices", func(string, []byte) []byte { return nil })
+		_, err = alice.LookUp(ctx, "bob")
+		wantCode(t, "a name without an answer", err, client.CodeUnreachable)
+		if got, err := alice.LookUp(ctx, carol.id()); err != nil || got.Checked || got.UserID != carol.id() {
+			t.Errorf("an ID without an answer: %+v, %v", got, err)
+		}
+		h.onAnswer("GET /devices", nil)
+
+		// A contact is shown as such, and her keys are known without asking.
+		alice.run()
+		alice.add("bob")
+		bob.accept2(alice)
+		w.relay.pipe.cut()
+		for _, who := range []string{"bob", "Bob", bob.id} {
+			got, err := alice.LookUp(ctx, who)
+			if err != nil || !got.Checked || got.UserID != bob.id || got.Contact == nil || got.Contact.State != client.ContactAccepted {
+				t.Errorf("a contact: %+v, %v", got, err)
+			}
+		}
+		_, err = alice.LookUp(ctx, "carol")
+		wantCode(t, "without a relay", err, client.CodeUnreachable)
 	})
 }
 
@@ -208,6 +277,37 @@ func TestRemove(t *testing.T) {
 		if !strings.HasSuffix(got, "< never mind") || !strings.Contains(got, "< accepted") || !strings.Contains(got, "missing 1") {
 			t.Errorf("Bob sees\n%s", got)
 		}
+	})
+}
+
+// A contact may be removed while the relay gives the keys of another for her: the
+// engine goes on, and nothing is held against her when she is added again.
+func TestRemovedWhileKeysAreInDoubt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob, mallory := w.register("alice"), w.puppet(), w.puppet()
+		h := alice.corrupt()
+		alice.run()
+		asked := 0
+		h.onBundles(func(b *relay.BundlesResponse) {
+			if asked++; asked > 1 {
+				return
+			}
+			*b = mallory.bundles()
+			if _, err := alice.RemoveContact(t.Context(), bob.id()); err != nil {
+				t.Error(err)
+			}
+		})
+		alice.add(bob.id())
+		settle()
+		sent, err := alice.Send(t.Context(), bob.id(), "hello", client.SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got := alice.state(sent.ID); got != client.StateSent || asked != 2 {
+			t.Errorf("asked %d times, and the message is %s", asked, got)
+		}
+		alice.pause() // which wants Run to have no error
 	})
 }
 

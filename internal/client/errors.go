@@ -122,21 +122,24 @@ func refusal(e *relay.Error) *Error {
 		return fail(CodeRefused, e, "the relay goes by another name than the one it was reached by")
 	case relay.CodeRateLimited, relay.CodeTooManyConnections:
 		return fail(CodeRefused, e, "the relay wants a pause: too many requests")
-	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull:
+	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull, relay.CodeBadChallenge:
 		return fail(CodeUnreachable, e, "the relay cannot answer at the moment (%s)", e.Code)
 	default:
 		return fail(CodeRefused, e, "the relay refuses (%s)", e.Code)
 	}
 }
 
-// unreachable gives an error of the network its code; refusals of the relay keep
-// theirs, and so does the end of the caller's ctx.
+// unreachable gives an error of the network its code; refusals of the relay and
+// errors of the vault keep theirs, and so does the end of the caller's ctx.
 func unreachable(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if refused, ok := errors.AsType[*relay.Error](err); ok {
 		return refusal(refused)
+	}
+	if own, ok := errors.AsType[*Error](err); ok {
+		return own
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

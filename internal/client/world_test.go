@@ -246,7 +246,13 @@ func (p *person) config() client.Config {
 // register makes an account. Its engine does not run yet.
 func (w *world) register(name string) *person {
 	w.t.Helper()
-	p := &person{t: w.t, w: w, name: name, dir: filepath.Join(w.t.TempDir(), name), dial: w.relay.pipe.dial}
+	return w.registerIn(filepath.Join(w.t.TempDir(), name), name)
+}
+
+// registerIn makes an account with its profile in the given folder.
+func (w *world) registerIn(dir, name string) *person {
+	w.t.Helper()
+	p := &person{t: w.t, w: w, name: name, dir: dir, dial: w.relay.pipe.dial}
 	c, err := client.Create(w.t.Context(), p.dir, password, client.Registration{
 		Server: origin, Username: name, DisplayName: strings.ToUpper(name[:1]) + name[1:],
 	}, p.config(), nil)

@@ -34,7 +34,10 @@ var routes = []route{
 	get("self", "Who we are.",
 		func(ctx context.Context, e *client.Client) (client.Self, error) { return e.Self(ctx) }),
 	get("status", "Connection and queue.",
-		func(ctx context.Context, e *client.Client) (client.Status, error) { return e.Status(ctx) }),
+		func(ctx context.Context, e *client.Client) (Status, error) {
+			status, err := e.Status(ctx)
+			return wireStatus(status), err
+		}),
 	get("settings", "All settings.",
 		func(ctx context.Context, e *client.Client) (Settings, error) {
 			settings, err := e.Settings(ctx)
@@ -53,6 +56,10 @@ var routes = []route{
 	post("contacts/find", "One of the contacts.",
 		func(ctx context.Context, e *client.Client, in Who) (client.Contact, error) {
 			return e.Contact(ctx, in.Who)
+		}),
+	post("contacts/lookup", "Who somebody is, before she is added.",
+		func(ctx context.Context, e *client.Client, in Who) (client.Found, error) {
+			return e.LookUp(ctx, in.Who)
 		}),
 	post("contacts/add", "Add a contact, and ask to be one.",
 		func(ctx context.Context, e *client.Client, in Who) (client.Contact, error) {

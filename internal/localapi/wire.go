@@ -107,6 +107,13 @@ type VerifyRequest struct {
 	Number string `json:"number"` // 60 digits; spaces do not count; or the text of the other side's code
 }
 
+// Status is the state of the engine.
+type Status struct {
+	client.Status
+	ClockAheadS int  `json:"clock_ahead_s"` // seconds by which the relay's clock was ahead of this computer's
+	StorageFull bool `json:"storage_full"`  // the disk is full: what comes stays at the relay
+}
+
 // ContactStatus is the state of the sessions with a contact.
 type ContactStatus struct {
 	client.ContactStatus
@@ -155,7 +162,7 @@ type Event struct {
 	Item     *Item                 `json:"item,omitempty"`
 	Contact  *client.Contact       `json:"contact,omitempty"`
 	Removed  string                `json:"removed,omitempty"` // user ID of a contact that was removed
-	Status   *client.Status        `json:"status,omitempty"`
+	Status   *Status               `json:"status,omitempty"`
 	Protocol *client.ProtocolEvent `json:"protocol,omitempty"`
 	Setting  string                `json:"setting,omitempty"` // the key of a setting that changed
 }
@@ -186,6 +193,10 @@ func wireItems(items []client.Item) Items {
 	return out
 }
 
+func wireStatus(s client.Status) Status {
+	return Status{Status: s, ClockAheadS: int(s.ClockAhead / time.Second), StorageFull: s.StorageFull}
+}
+
 func wireSending(s client.Sending) Sending { return Sending{Sending: s, Reason: s.Reason} }
 
 func wireChats(chats []client.Chat) Chats {
@@ -203,7 +214,11 @@ func wireChats(chats []client.Chat) Chats {
 func wireEvent(e client.Event) Event {
 	out := Event{
 		Kind: e.Kind, Contact: e.Contact, Removed: e.Removed,
-		Status: e.Status, Protocol: e.Protocol, Setting: e.Setting,
+		Protocol: e.Protocol, Setting: e.Setting,
+	}
+	if e.Status != nil {
+		status := wireStatus(*e.Status)
+		out.Status = &status
 	}
 	if e.Item != nil {
 		item := wireItem(*e.Item)

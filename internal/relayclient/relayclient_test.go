@@ -122,6 +122,50 @@ func TestLoggingInAgain(t *testing.T) {
 	}
 }
 
+// A login says which token it replaces, also when others have failed since that one was
+// refused: else the relay would end the connections of our own.
+func TestLoginsSayWhatTheyReplace(t *testing.T) {
+	h := &hostile{ServeMux: http.NewServeMux()}
+	h.HandleFunc("POST /v1/challenge", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, relay.ChallengeResponse{Challenge: []byte("challenge"), ExpiresAt: 1})
+	})
+	var good, replaced string
+	var failures int
+	h.HandleFunc("POST /v1/token", func(w http.ResponseWriter, r *http.Request) {
+		var body relay.TokenRequest
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		if failures--; failures >= 0 {
+			refuse(w, &relay.Error{Code: relay.CodeUnavailable})
+			return
+		}
+		good, replaced = relay.NewToken().Text(), body.Replaces
+		answer(w, relay.TokenResponse{Token: good, ExpiresAt: 1})
+	})
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+good {
+			refuse(w, &relay.Error{Code: relay.CodeUnauthorized})
+			return
+		}
+		answer(w, relay.AccountResponse{UserID: us.User, Device: 1})
+	})
+	c := clientOf(t, h)
+	if _, err := c.Account(t.Context()); err != nil || replaced != "" {
+		t.Fatalf("the first login replaces %q, %v", replaced, err)
+	}
+	first := good
+	good, failures = "", 3
+	for range 3 {
+		if _, err := c.Account(t.Context()); !errors.Is(err, &relay.Error{Code: relay.CodeUnavailable}) {
+			t.Errorf("with a login that fails: %v", err)
+		}
+	}
+	if _, err := c.Account(t.Context()); err != nil || replaced != first {
+		t.Errorf("the login afterwards replaces %q, want %q; %v", replaced, first, err)
+	}
+}
+
 func TestAnswersOfAHostileRelay(t *testing.T) {
 	bundle := func(change func(*relay.Bundle)) relay.BundlesResponse {
 		b := relay.Bundle{
@@ -458,6 +502,7 @@ func TestAnswersToSends(t *testing.T) {
 			case "no":
 				write(ctx, ws, relay.AppendRefused(nil, s.Ref, &relay.Error{Code: relay.CodeMailboxFull}))
 			case "end":
+				write(ctx, ws, relay.AppendBye(nil, &relay.Error{Code: relay.CodeBadRequest, Detail: "malformed frame"}))
 				return
 			}
 		}
@@ -493,8 +538,14 @@ func TestAnswersToSends(t *testing.T) {
 	if err := send(t.Context(), strings.Repeat("x", relay.MaxFrame)); !errors.Is(err, &relay.Error{Code: relay.CodeTooLarge}) {
 		t.Errorf("too large for a frame: %v", err)
 	}
-	if err := send(t.Context(), "end"); err == nil {
-		t.Error("a send on a connection that ends succeeded")
+	for range 2 { // while the connection ends, and afterwards: neither send was refused
+		_, refused := errors.AsType[*relay.Error](send(t.Context(), "end"))
+		if err := send(t.Context(), "end"); err == nil || refused {
+			t.Errorf("a send on a connection that ends: %v, refused %v", err, refused)
+		}
+	}
+	if _, err := conn.Next(t.Context()); !errors.Is(err, &relay.Error{Code: relay.CodeBadRequest}) {
+		t.Errorf("the connection ended with %v", err)
 	}
 	if err := conn.Close(); err != nil {
 		t.Error(err)
@@ -580,6 +631,53 @@ func TestSendThatIsNeverAnswered(t *testing.T) {
 		}
 		_ = s.Close()
 	})
+}
+
+// What the relay's answers say of its clock, on whatever way they come.
+func TestClockAhead(t *testing.T) {
+	date := ""
+	h := newHostile()
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", date)
+		answer(w, relay.AccountResponse{UserID: us.User, Device: 1})
+	})
+	c := clientOf(t, h)
+	ask := func(t *testing.T) {
+		t.Helper()
+		if _, err := c.Account(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.ClockAhead(); got != 0 {
+		t.Errorf("before any answer: %s", got)
+	}
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for _, off := range []time.Duration{0, 10 * time.Minute, -10 * time.Minute, 0, 400 * 24 * time.Hour} {
+		date = at(off)
+		ask(t)
+		// The header has whole seconds, and the answer took its time.
+		if got := c.ClockAhead(); got < off-5*time.Second || got > off+5*time.Second || off == 0 && got != 0 {
+			t.Errorf("%s off: %s", off, got)
+		}
+	}
+	before := c.ClockAhead()
+	date = "yesterday"
+	ask(t)
+	if got := c.ClockAhead(); got != before {
+		t.Errorf("after an answer without a date: %s", got)
+	}
+
+	// What does not come from a relay says nothing of its clock.
+	c = clientOf(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", at(time.Hour))
+		_, _ = w.Write([]byte("Please log in to the café's network"))
+	}))
+	if _, err := c.Account(t.Context()); !errors.Is(err, relayclient.ErrNotARelay) {
+		t.Fatal(err)
+	}
+	if got := c.ClockAhead(); got != 0 {
+		t.Errorf("after somebody else's answer: %s", got)
+	}
 }
 
 func TestReady(t *testing.T) {

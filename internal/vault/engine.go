@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// Jobs returns the first n jobs to a peer, in the order of sending, whatever its
-// lane says.
+// Jobs returns the first n jobs to a peer, all of them if n is negative, in the order
+// of sending, whatever its lane says.
 func (tx *Tx) Jobs(peer string, n int) ([]Job, error) {
 	return list(tx, scanJob, selectJob+`WHERE j.peer = ? ORDER BY j.id LIMIT ?`, peer, n)
 }

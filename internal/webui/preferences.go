@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/chate2e/chate2e/internal/client"
 )
@@ -23,6 +24,10 @@ type Preferences struct {
 	EmojiTone   int    `json:"emoji_tone"`   // 0, none, to 5
 	Notify      string `json:"notify"`       // what a notification shows: text, name, nothing; off for none
 	KeepRunning bool   `json:"keep_running"` // after the last window is closed
+
+	// ConflictSeen is the time of the newest conflict (see [client.Status]) that was
+	// taken note of, as the status writes it; empty for none.
+	ConflictSeen string `json:"conflict_seen"`
 }
 
 var defaultPreferences = Preferences{
@@ -37,7 +42,13 @@ func (p Preferences) valid() bool {
 		p.LockMinutes >= 0 && p.LockMinutes <= 24*60 &&
 		p.ListWidth >= 100 && p.ListWidth <= 1000 &&
 		slices.Contains([]string{notifyText, notifyName, notifyNothing, notifyOff}, p.Notify) &&
-		p.EmojiTone >= 0 && p.EmojiTone <= 5
+		p.EmojiTone >= 0 && p.EmojiTone <= 5 &&
+		(p.ConflictSeen == "" || isTime(p.ConflictSeen))
+}
+
+func isTime(s string) bool {
+	_, err := time.Parse(time.RFC3339, s)
+	return err == nil
 }
 
 func preferencesFile(state string) string { return filepath.Join(state, "preferences.json") }

@@ -26,6 +26,13 @@ test('by mouse', { skip }, async () => {
   await alice.getByRole('button', { name: 'Find someone' }).first().click();
   await alice.getByPlaceholder('User name, ID or link').click();
   await alice.keyboard.type('@bob_m');
+  await alice.getByRole('button', { name: 'Find', exact: true }).click();
+  // The fingerprint that Alice sees is the one that Bob's own window tells him.
+  await bob.getByRole('button', { name: 'Settings' }).click();
+  const own = (await bob.locator('.page .mono').first().innerText()).replace(/\s/g, '');
+  await bob.keyboard.press('Escape');
+  assert.match(own, /^[a-z2-7]{32}$/);
+  assert.equal((await alice.locator('.print').innerText()).replace(/\s/g, ''), own);
   await alice.getByRole('button', { name: 'Start chat' }).click();
   await alice.getByText('Waiting for an answer to your request').waitFor();
 
@@ -81,6 +88,9 @@ test('by keyboard alone', { skip }, async () => {
   await alice.keyboard.press('Alt+n');
   await alice.getByPlaceholder('User name, ID or link').waitFor();
   await alice.keyboard.type('bob_k');
+  await alice.keyboard.press('Enter');
+  await alice.locator('.print').waitFor();
+  await alice.waitForFunction(() => document.activeElement?.textContent === 'Start chat');
   await alice.keyboard.press('Enter');
   await alice.getByText('Waiting for an answer to your request').waitFor();
 

@@ -88,6 +88,166 @@ test('drafts survive another chat, a lock and an end', { skip }, async () => {
   await composer().fill('');
 });
 
+test('a new chat shows whose key it is before it starts', { skip }, async () => {
+  const carol = await world.register('carol', 'Carol');
+  const input = page.getByPlaceholder('User name, ID or link');
+  const print = async () => (await page.locator('.print').innerText()).replace(/\s/g, '');
+  const look = async (who) => {
+    await input.fill(who);
+    await page.keyboard.press('Enter');
+  };
+  await page.keyboard.press('Alt+n');
+  for (const [who, says] of [
+    ['nobody_here', 'Nobody was found'],
+    ['a'.repeat(32), 'Nobody was found'],
+    ['alice', 'That is you'],
+  ]) {
+    await look(who);
+    await page.locator('#new-note[role=alert]', { hasText: says }).waitFor();
+  }
+  await look('carol');
+  await page.getByText('The server says').waitFor();
+  assert.equal(await print(), carol.self.user_id);
+  await page.getByRole('button', { name: 'Back', exact: true }).last().click();
+  await look(carol.self.link);
+  await page.getByText('It comes from the link').waitFor();
+  assert.equal(await print(), carol.self.user_id);
+  assert.equal((await alice.command('contacts', 'list')).length, 1, 'looking somebody up adds her');
+  assert.equal((await carol.command('contacts', 'list')).length, 0, 'looking somebody up tells her');
+  await page.getByRole('button', { name: 'Back', exact: true }).last().click();
+  await look('Bob');
+  await page.getByText('Already a contact').waitFor();
+  assert.equal(await print(), bob.self.user_id);
+
+  // Without a relay an ID can be added still; a name cannot.
+  await page.getByRole('button', { name: 'Back', exact: true }).last().click();
+  await world.stopRelay();
+  await look('carol');
+  await page.locator('#new-note[role=alert]', { hasText: 'does not answer' }).waitFor();
+  await look(carol.self.user_id);
+  await page.getByText('The server does not answer. Your request').waitFor();
+  await page.getByRole('button', { name: 'Start chat' }).click();
+  await page.getByText('Waiting for an answer to your request').waitFor();
+  await world.startRelay();
+  await carol.startDaemon();
+  await carol.until((contacts) => contacts.some((c) => c.state === 'incoming'), 'contacts', 'list');
+  await carol.stopDaemon();
+  await alice.command('contacts', 'remove', carol.self.user_id);
+  await chat('Bob');
+});
+
+test('a colon offers emoji, in both languages', { skip }, async () => {
+  const options = page.locator('.complete [role=option]');
+  const chosen = page.locator('.complete [aria-selected=true]');
+  await composer().focus();
+  await page.keyboard.type('Good :s');
+  assert.equal(await options.count(), 0, 'one letter is enough');
+  await page.keyboard.type('mi');
+  await options.first().waitFor();
+  const first = await chosen.innerText();
+  assert.equal(await composer().getAttribute('aria-activedescendant'), await chosen.getAttribute('id'));
+  await page.keyboard.press('ArrowDown');
+  assert.notEqual(await chosen.innerText(), first);
+  await page.keyboard.press('ArrowUp');
+  await page.keyboard.press('ArrowUp');
+  assert.equal(await chosen.getAttribute('id'), await options.last().getAttribute('id'), 'it does not go round');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter'); // chooses, and sends nothing
+  assert.match(await composer().inputValue(), /^Good \p{RGI_Emoji}$/v);
+  assert.equal(await options.count(), 0);
+  await page.keyboard.type(' :party');
+  await options.first().waitFor();
+  await page.keyboard.press('Escape');
+  assert.equal(await options.count(), 0);
+  await page.keyboard.type(' p');
+  assert.match(await composer().inputValue(), /:party p$/, 'Escape loses what was typed');
+
+  // What is no name of an emoji is left alone.
+  for (const text of ['at 10:30', 'http://example', 'so: nothing', 'std::vector', ':-)', 'zzz:smi', ':qqqq']) {
+    await composer().fill('');
+    await page.keyboard.type(text);
+    assert.equal(await options.count(), 0, text);
+  }
+
+  // An input method writes the colon and the word; its Enter is its own.
+  await composer().fill('');
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send('Input.insertText', { text: '好' });
+  await cdp.send('Input.insertText', { text: '：' });
+  for (const text of ['x', 'xiao']) await cdp.send('Input.imeSetComposition', { text, selectionStart: text.length, selectionEnd: text.length });
+  assert.equal(await options.count(), 0, 'it offers while the input method composes');
+  await cdp.send('Input.dispatchKeyEvent', { type: 'rawKeyDown', key: 'Process', code: 'Enter', windowsVirtualKeyCode: 229 });
+  await cdp.send('Input.insertText', { text: '笑' });
+  await options.first().waitFor();
+  await page.keyboard.press('Tab');
+  assert.match(await composer().inputValue(), /^好\p{RGI_Emoji}$/v);
+  assert.equal(await page.evaluate(() => 'composer' in document.activeElement.dataset), true);
+  await composer().fill('');
+  assert.deepEqual(page.faults, []);
+});
+
+test('the settings are searched in both languages', { skip }, async () => {
+  await page.keyboard.press('Control+,');
+  const input = page.getByPlaceholder('Search settings');
+  const shown = () => page.locator('.page .opt b').allInnerTexts();
+  await input.fill('sends enter');
+  assert.deepEqual(await shown(), ['Enter sends the message']);
+  await page.locator('.page [role=switch]').click();
+  await page.locator('.page [role=switch][aria-checked=false]').waitFor();
+  await page.locator('.page [role=switch]').click();
+  for (const [query, want] of [['深色', 'Theme'], ['LOCK idle', 'Lock when idle'], ['指纹', 'User ID']]) {
+    await input.fill(query);
+    assert.ok((await shown()).includes(want), query);
+  }
+  await input.fill('no such thing');
+  await page.locator('.page .hint', { hasText: 'No setting found' }).waitFor();
+  await page.keyboard.press('Escape'); // the search first, then the dialog
+  assert.equal(await input.inputValue(), '');
+  await page.locator('#tab-account[aria-selected=true]').waitFor();
+  await page.keyboard.press('Escape');
+  await input.waitFor({ state: 'detached' });
+});
+
+test('a full disk, a wrong clock and a copied profile are told', { skip }, async () => {
+  const told = { clock_ahead_s: 0, storage_full: false, conflict: null };
+  const other = await alice.page({ link: await alice.newLink() });
+  await other.route('**/api/v1/status', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), ...told } });
+  });
+  const notices = other.locator('.notice');
+  // The window asks for its status whenever it has sent something.
+  const show = async (change) => {
+    Object.assign(told, change);
+    await alice.post('messages/send', { who: bob.self.user_id, text: 'anything' });
+  };
+  await other.locator('.list .row').first().waitFor();
+  assert.equal(await notices.count(), 0);
+  await show({ storage_full: true });
+  await notices.filter({ hasText: 'The disk is full' }).waitFor();
+  await show({ storage_full: false, clock_ahead_s: 200 });
+  await notices.waitFor({ state: 'detached' });
+  await show({ clock_ahead_s: 3 * 3600 });
+  await notices.filter({ hasText: '3 hours slow' }).waitFor();
+  await show({ clock_ahead_s: -420 });
+  await notices.filter({ hasText: '7 minutes fast' }).waitFor();
+  await notices.getByRole('button', { name: 'Hide' }).click();
+  await show({ clock_ahead_s: 0, conflict: '2026-05-04T10:11:12Z' });
+  await notices.filter({ hasText: 'signed in elsewhere' }).waitFor();
+  assert.equal(await notices.count(), 1);
+  const kept = other.waitForResponse('**/app/preferences');
+  await notices.getByRole('button', { name: 'Understood' }).click();
+  await notices.waitFor({ state: 'detached' });
+  await kept;
+  await other.reload(); // the acknowledgement outlives the window
+  await other.goto(await alice.newLink());
+  await other.locator('.list .row').first().waitFor();
+  assert.equal(await notices.count(), 0);
+  await show({ conflict: '2026-05-04T10:11:12.001Z' }); // a newer one is told again
+  await notices.filter({ hasText: 'signed in elsewhere' }).waitFor();
+  await other.context().close();
+});
+
 test('text is only ever text', { skip }, async () => {
   const payloads = [
     '<img src=x onerror="document.title=1"><script>document.title=2</script>',

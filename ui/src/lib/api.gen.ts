@@ -76,6 +76,13 @@ export interface Failure {
   error: ErrorBody;
 }
 
+export interface Found {
+  user_id: string;
+  username: string;
+  checked: boolean;
+  contact: Contact | null;
+}
+
 export interface HistoryRequest {
   who: string;
   before?: string;
@@ -260,6 +267,8 @@ export interface Status {
   prekeys_left: number;
   error?: string;
   conflict: string | null;
+  clock_ahead_s: number;
+  storage_full: boolean;
 }
 
 export interface TakeRequest {

@@ -31,6 +31,7 @@ export interface Preferences {
   emoji_tone: number;
   notify: 'text' | 'name' | 'nothing' | 'off';
   keep_running: boolean;
+  conflict_seen: string;
 }
 
 /** What the program says of the profile before it is unlocked. */
@@ -96,6 +97,7 @@ const defaults: Preferences = {
   emoji_tone: 0,
   notify: 'name',
   keep_running: false,
+  conflict_seen: '',
 };
 
 class App {
@@ -105,7 +107,7 @@ class App {
   preferences: Preferences = $state(defaults);
 
   self: Self | null = $state(null);
-  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1, conflict: null });
+  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1, conflict: null, clock_ahead_s: 0, storage_full: false });
   /** Connected a moment ago: what is shown lags a second, so that a blink is not. */
   settled = $state(false);
   settings: Record<string, string> = $state({});
@@ -133,6 +135,10 @@ class App {
 
   /** Emoji used in this window, newest first: what is said stays in the vault, so they are kept nowhere else. */
   emojiRecent: string[] = $state([]);
+
+  usedEmoji(emoji: string): void {
+    this.emojiRecent = [emoji, ...this.emojiRecent.filter((e) => e !== emoji)].slice(0, 24);
+  }
 
   histories = new Map<string, History>();
   drafts = new Map<string, string>();
@@ -228,7 +234,7 @@ class App {
     i18n.language = (settings.settings['language'] as Language | undefined) ?? 'auto';
     this.preferences.language = i18n.language;
     this.panel = this.preferences.inspector && innerWidth >= 1180 ? 'inspector' : 'none';
-    await this.loadList();
+    await this.readList();
     this.phase = 'open';
     this.looking();
     void this.follow(stream, mine);
@@ -347,6 +353,14 @@ class App {
 
   /** Reads the lists of chats and contacts; calls in quick succession become two. */
   async loadList(): Promise<void> {
+    try {
+      await this.readList();
+    } catch (error) {
+      if (this.phase === 'open') this.note(this.words(error)); // else it has been locked meanwhile
+    }
+  }
+
+  private async readList(): Promise<void> {
     this.#listWanted = true;
     if (this.#listBusy) return;
     this.#listBusy = true;
@@ -361,9 +375,6 @@ class App {
         }
         this.chatsLoaded = true;
       }
-    } catch (error) {
-      if (this.phase === 'open') this.note(this.words(error));
-      else throw error;
     } finally {
       this.#listBusy = false;
     }
@@ -550,6 +561,15 @@ class App {
       return; // the stream of events tells why
     }
     void this.loadList();
+  }
+
+  /** Tries at once what waits for the relay, or for room on the disk. */
+  async flush(): Promise<void> {
+    try {
+      await post('flush', {});
+    } catch (error) {
+      this.note(this.words(error));
+    }
   }
 
   /** Runs a verb on a contact and tells what went wrong. */

@@ -3,6 +3,17 @@
 
 const plural = (n: number, one: string, many: string): string => (n === 1 ? one : many.replace('#', String(n)));
 
+/** A length of time, as coarse as it matters. */
+const span = (minutes: number): string =>
+  minutes < 90
+    ? plural(minutes, '1 minute', '# minutes')
+    : minutes < 36 * 60
+      ? plural(Math.round(minutes / 60), '1 hour', '# hours')
+      : plural(Math.round(minutes / 1440), '1 day', '# days');
+
+const spanZh = (minutes: number): string =>
+  minutes < 90 ? `${minutes} 分钟` : minutes < 36 * 60 ? `${Math.round(minutes / 60)} 小时` : `${Math.round(minutes / 1440)} 天`;
+
 export const en = {
   appName: 'ChatE2E',
   chats: 'Chats',
@@ -152,6 +163,15 @@ export const en = {
     other: () => 'Messages wait for the server.',
   },
 
+  // notices
+  conflictNotice: (when: string) =>
+    `A copy of this profile signed in elsewhere (noticed ${when}). Never use two copies: messages get lost. If you made none, somebody else may have your keys.`,
+  fullNotice: 'The disk is full. New messages wait at the server until there is room.',
+  clockNotice: (minutes: number, slow: boolean) =>
+    `This computer’s clock seems to be ${span(minutes)} ${slow ? 'slow' : 'fast'}. Set it right, or times will be wrong.`,
+  understood: 'Understood',
+  hideNotice: 'Hide',
+
   // requests, blocked
   requestBanner: (name: string) => `${name} wants to chat with you. They learn nothing until you accept.`,
   accept: 'Accept',
@@ -216,6 +236,13 @@ export const en = {
   newLead: 'Enter a user name, a user ID or a contact link.',
   newPlaceholder: 'User name, ID or link',
   newStart: 'Start chat',
+  newFind: 'Find',
+  newOpen: 'Open chat',
+  newKnown: 'Already a contact',
+  keyFingerprint: 'Key fingerprint',
+  newByName: 'The server says that this key is theirs. Compare it with the user ID in their settings before you share secrets.',
+  newByKey: 'It comes from the link or ID that you entered, so nobody can swap the key.',
+  newUnchecked: 'The server does not answer. Your request will be sent when it does.',
   newLooking: 'Looking…',
   newTrust: 'A user name is looked up at the server: compare the safety number before you share secrets. A link or an ID cannot be swapped.',
   yourLink: 'Your link',
@@ -260,6 +287,7 @@ export const en = {
 
   // details
   userId: 'User ID',
+  userIdNote: 'The fingerprint of your account key. Others can compare it before they write to you.',
   sessionState: 'Session',
   pqYes: 'Post-quantum handshake',
   pqNo: 'No session yet',
@@ -268,6 +296,8 @@ export const en = {
   heldCount: 'Held messages',
 
   // settings
+  setSearch: 'Search settings',
+  setFound: (n: number) => (n === 0 ? 'No setting found' : plural(n, '1 setting found', '# settings found')),
   setAccount: 'Account',
   setPrivacy: 'Privacy',
   setAppearance: 'Appearance',
@@ -303,6 +333,7 @@ export const en = {
   licences: 'Licences of what it is made of',
   version: 'Version',
   prekeysLeft: 'One-time prekeys at the server',
+  prekeysLeftNote: 'Each lets one person start a session while you are away. They are refilled by themselves.',
   lockNow: 'Lock now',
 
   // shortcuts
@@ -445,7 +476,7 @@ export const en = {
     profile_exists: 'There is a profile already.',
     profile_in_use: 'Another ChatE2E process has this profile open. Close it and try again.',
     name_taken: 'That user name is taken. Choose another.',
-    not_found: 'Nobody has that name. Check the spelling, or ask for a link.',
+    not_found: 'Nobody was found. Check the spelling, or ask for a link.',
     ambiguous: 'Several contacts have that name. Use the link or ID.',
     self: 'That is you.',
     blocked: 'You blocked this contact.',
@@ -603,6 +634,13 @@ export const zh: Words = {
     other: () => '消息正在等待服务器。',
   },
 
+  conflictNotice: (when) =>
+    `此账号的另一份副本在别处登录过（${when}）。请勿同时使用两份副本，否则会丢消息。如果不是你复制的，你的密钥可能已被他人获取。`,
+  fullNotice: '磁盘已满，腾出空间之前，新消息会留在服务器上。',
+  clockNotice: (minutes, slow) => `本机时钟似乎${slow ? '慢' : '快'}了 ${spanZh(minutes)}。请校准，否则显示的时间会出错。`,
+  understood: '知道了',
+  hideNotice: '隐藏',
+
   requestBanner: (name) => `${name} 想和你聊天。在你接受之前，对方什么都不会知道。`,
   accept: '接受',
   block: '屏蔽',
@@ -651,6 +689,13 @@ export const zh: Words = {
   newLead: '输入用户名、用户 ID 或联系人链接。',
   newPlaceholder: '用户名、ID 或链接',
   newStart: '开始聊天',
+  newFind: '查找',
+  newOpen: '打开聊天',
+  newKnown: '已是联系人',
+  keyFingerprint: '密钥指纹',
+  newByName: '服务器称这是对方的密钥。谈私密内容前，请与对方设置里的用户 ID 比对。',
+  newByKey: '指纹来自你输入的链接或 ID，密钥无法被调换。',
+  newUnchecked: '服务器没有回应，你的请求会在恢复后发出。',
   newLooking: '正在查找…',
   newTrust: '用户名由服务器查找，谈私密内容前请先比对安全码。链接和 ID 无法被调换。',
   yourLink: '你的链接',
@@ -692,6 +737,7 @@ export const zh: Words = {
   noKeyYet: '还不知道这位联系人的密钥。',
 
   userId: '用户 ID',
+  userIdNote: '你的账号密钥指纹，别人写信前可以用它比对。',
   sessionState: '会话',
   pqYes: '抗量子握手',
   pqNo: '尚无会话',
@@ -699,6 +745,8 @@ export const zh: Words = {
   missingCount: '缺失消息',
   heldCount: '暂缓消息',
 
+  setSearch: '搜索设置',
+  setFound: (n) => (n === 0 ? '没有找到设置' : `找到 ${n} 项设置`),
   setAccount: '账号',
   setPrivacy: '隐私',
   setAppearance: '外观',
@@ -734,6 +782,7 @@ export const zh: Words = {
   licences: '所用组件的许可证',
   version: '版本',
   prekeysLeft: '服务器上的一次性预密钥',
+  prekeysLeftNote: '你离线时，每个可供一人建立会话，用完会自动补充。',
   lockNow: '立即锁定',
 
   shortcuts: '快捷键',
