@@ -19,8 +19,3 @@ func (a *App) ClosesAfter(d time.Duration) { a.pages.patience = d }
 
 // Paths of the routes that are the window's own.
 var OwnPaths = []string{tokenPath, appPath, createPath, unlockPath, preferencesPath, qrPath, scanPath, pagePath, focusPath, labPath, labSendPath, labEnvelopePath, labResetPath}
-
-// ReadGrey returns the text of the code in an image of one byte a pixel.
-func ReadGrey(pixels []byte, width int) string {
-	return grey{pixels: pixels, width: width, height: len(pixels) / width}.read()
-}

@@ -29,7 +29,7 @@ const maxNoticeText = 120 // characters
 type noticeWords struct{ message, request, unread string }
 
 var (
-	englishNotice = noticeWords{"New message", "Somebody wants to chat with you", "%d unread"}
+	englishNotice = noticeWords{"New message", "Someone wants to chat with you", "%d unread"}
 	chineseNotice = noticeWords{"新消息", "有人想和你聊天", "%d 条未读"}
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/localapi"
+	"github.com/chate2e/chate2e/internal/webui/qrcode"
 )
 
 // The routes that the window has beside those of the local API: what is needed
@@ -78,9 +79,6 @@ type qrRequest struct {
 type qrAnswer struct {
 	Rows []string `json:"rows"` // of 1, black, and 0
 }
-
-// maxQR is the longest text of a code in bytes.
-const maxQR = 512
 
 // routes serves the window's own routes, and those of the engine while there is
 // one.
@@ -215,7 +213,7 @@ func (a *App) create(w http.ResponseWriter, r *http.Request) {
 
 // code makes a QR code.
 func code(text string) (qrAnswer, error) {
-	if text == "" || len(text) > maxQR {
+	if text == "" || len(text) > qrcode.MaxText {
 		return qrAnswer{}, &client.Error{Code: client.CodeUsage, Message: "the text of a code has 1 to 512 bytes"}
 	}
 	c, err := qr.Encode(text, qr.M)

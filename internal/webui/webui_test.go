@@ -488,7 +488,7 @@ func TestNotices(t *testing.T) {
 	send := func(text string) { bob.post("messages/send", map[string]any{"who": "alice", "text": text}, nil) }
 
 	bob.post("contacts/add", map[string]string{"who": "alice"}, nil)
-	if got := <-shown; got.Title != "ChatE2E" || got.Text != "Somebody wants to chat with you" {
+	if got := <-shown; got.Title != "ChatE2E" || got.Text != "Someone wants to chat with you" {
 		t.Errorf("a request: %+v", got)
 	}
 	alice.post("contacts/accept", map[string]string{"who": "bob"}, nil)

@@ -92,11 +92,11 @@ test('a picture of the wrong code, of no code, and of the right one', { skip }, 
 
   const own = await page.screenshot({ clip: { x: 0, y: 0, width: 300, height: 300 } });
   await choose(page, picture(own));
-  await page.getByText('There is no code in that picture.').waitFor();
+  await page.getByText('No code was found in that picture.').waitFor();
   await choose(page, picture(Buffer.from('no picture'), 'a.png'));
-  await page.getByText('That is no picture that can be read.').waitFor();
+  await page.getByText('That picture cannot be read.').waitFor();
   await choose(page, picture(codes.link.png));
-  await page.getByText('That code is no safety number.').waitFor();
+  await page.getByText('That code is not a safety number.').waitFor();
 
   await choose(page, picture(codes.carol.png)); // is about Carol and Alice
   await page.getByRole('alert').getByText('These do not match').waitFor();
@@ -133,7 +133,7 @@ test('a contact link', { skip }, async () => {
   await page.getByRole('button', { name: 'Scan code' }).click();
   await page.locator('.scan').waitFor();
   await choose(page, picture(codes.bob.png)); // a safety number is no link
-  await page.getByText('That code is no contact link.').waitFor();
+  await page.getByText('That code is not a contact link.').waitFor();
   await choose(page, picture(codes.link.png));
   await page.locator('.scan').waitFor({ state: 'detached' });
   await page.locator('.print').waitFor();
@@ -181,7 +181,7 @@ test('by camera, which goes off with the view', { skip }, async () => {
     await page.evaluate(() => (window.tracks = []));
     await page.keyboard.press('Alt+n');
     await page.getByRole('button', { name: 'Scan code' }).click();
-    await page.getByText('That code is no contact link.').waitFor();
+    await page.getByText('That code is not a contact link.').waitFor();
     assert.ok(await page.locator('.scan video').isVisible());
     assert.ok(await page.evaluate(() => window.tracks.some((track) => track.readyState === 'live')));
     await page.keyboard.press('Escape');

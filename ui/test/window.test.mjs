@@ -199,6 +199,12 @@ test('the settings are searched in both languages', { skip }, async () => {
     await input.fill(query);
     assert.ok((await shown()).includes(want), query);
   }
+  // In Chinese a space stands between Han and a name in Latin letters, in labels too.
+  await input.fill('语言');
+  await page.getByRole('radio', { name: '简体中文' }).click();
+  await page.locator('[data-composer][placeholder="发消息给 Bob"]').waitFor({ state: 'attached' });
+  await page.getByRole('radio', { name: 'English' }).click();
+  await page.locator('[data-composer][placeholder="Message Bob"]').waitFor({ state: 'attached' });
   await input.fill('no such thing');
   await page.locator('.page .hint', { hasText: 'No setting found' }).waitFor();
   await page.keyboard.press('Escape'); // the search first, then the dialog
@@ -245,6 +251,7 @@ test('a full disk, a wrong clock and a copied profile are told', { skip }, async
   assert.equal(await notices.count(), 0);
   await show({ conflict: '2026-05-04T10:11:12.001Z' }); // a newer one is told again
   await notices.filter({ hasText: 'signed in elsewhere' }).waitFor();
+  await other.unrouteAll({ behavior: 'ignoreErrors' });
   await other.context().close();
 });
 

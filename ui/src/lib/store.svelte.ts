@@ -328,7 +328,7 @@ class App {
     }
     void this.catchUp(item.chat);
     if (item.direction === 'in' && item.kind === 'text' && !item.request && item.chat === this.selected) {
-      this.said = `${item.from_name}: ${item.text.slice(0, 120)}`;
+      this.said = i18n.w.saying(item.from_name, item.text.slice(0, 120));
     }
   }
 
