@@ -3,6 +3,7 @@ package signal_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -57,6 +58,30 @@ func TestAddress(t *testing.T) {
 		in := cryptobyte.String(b)
 		if a.Read(&in) {
 			t.Errorf("%x is read, as %+v", b, a)
+		}
+	}
+}
+
+// A key from outside is held like one of ours.
+func TestParseKey(t *testing.T) {
+	bare := bytes.Repeat([]byte{0xA5}, 32)
+	key, err := signal.ParseKey(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(key.Bytes(), bare) {
+		t.Error("the key has other bytes")
+	}
+	bare[0]++
+	if bytes.Equal(key.Bytes(), bare) {
+		t.Error("the key is the caller's slice")
+	}
+	if text := fmt.Sprintf("%v %x %+v", key, key, struct{ Key signal.Key }{key}); strings.Contains(text, "a5") || strings.Contains(text, "165") {
+		t.Errorf("printed: %s", text)
+	}
+	for _, size := range []int{0, 31, 33} {
+		if _, err := signal.ParseKey(make([]byte, size)); err == nil {
+			t.Errorf("a key of %d bytes", size)
 		}
 	}
 }

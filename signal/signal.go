@@ -23,7 +23,8 @@
 // in docs/PROTOCOL.md, and libsignal, which speaks the official library's wire
 // format.
 //
-// This package itself has only what its parts share: the [Address] of a device.
+// This package itself has only what its parts share: the [Address] of a device, and
+// the [Key] that a secret is held in.
 //
 // [curve]: https://pkg.go.dev/github.com/chate2e/chate2e/signal/curve
 // [kem]: https://pkg.go.dev/github.com/chate2e/chate2e/signal/kem
@@ -41,7 +42,23 @@ import (
 	"errors"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/chate2e/chate2e/internal/secret"
 )
+
+// Key is a 32-byte secret: what a key agreement results in, what the ratchets start
+// from, and what they give for a message. It prints as "[redacted]" with every verb of
+// fmt and in slog, and leaves nothing in JSON. Its Equal compares in constant time, its
+// Bytes are the secret itself, and its Wipe overwrites them for all copies of the Key.
+// The zero Key holds nothing, and is of no use.
+type Key = secret.Key
+
+// ParseKey returns a [Key] that holds a copy of b, or an error if that does not have 32
+// bytes: a secret from a key agreement other than ours, for [ratchet] or [spqr].
+//
+// [ratchet]: https://pkg.go.dev/github.com/chate2e/chate2e/signal/ratchet
+// [spqr]: https://pkg.go.dev/github.com/chate2e/chate2e/signal/spqr
+func ParseKey(b []byte) (Key, error) { return secret.ParseKey(b) }
 
 // MaxNameSize is the largest [Address] name in bytes.
 const MaxNameSize = 255

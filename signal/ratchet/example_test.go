@@ -9,8 +9,9 @@ import (
 	"github.com/chate2e/chate2e/signal/ratchet"
 )
 
-// Both sides start from one root key, which comes out of a handshake; here it is the
-// result of a single key agreement. Package session puts all of this together.
+// Both sides start from one root key, which comes out of a handshake (of another
+// library, [signal.ParseKey] takes it); here it is the result of a single key
+// agreement. Package session puts all of this together.
 func Example() {
 	rules := ratchet.Rules{RootInfo: "example root step", MaxForward: 1000, MaxSkipped: 100, MaxChains: 5}
 	ephemeral, prekey := curve.GenerateKey(), curve.GenerateKey()
