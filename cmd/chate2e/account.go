@@ -162,6 +162,9 @@ func (c *loginCmd) Run(ctx context.Context, e *env) error {
 			return profileExists("the profile %q belongs to %s; choose another with --profile NAME", e.Profile, self.Username)
 		}
 		e.warnOfPlain(self.Server)
+		if named, err := relay.ParseServer(e.Server); e.Server != defaultServer && (err != nil || named.Origin.URL() != self.Server) {
+			e.note("Warning: this account is at %s; --server is for new ones.", clean(self.Server))
+		}
 		return e.printSelf(self)
 	})
 }

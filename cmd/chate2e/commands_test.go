@@ -367,6 +367,8 @@ func TestFields(t *testing.T) {
 func TestText(t *testing.T) {
 	t.Parallel()
 	server, alice, bob := pair(t)
+	elsewhere := *bob
+	elsewhere.server = "https://relay.example"
 	for _, c := range []struct {
 		user      *user
 		code      int
@@ -390,6 +392,7 @@ func TestText(t *testing.T) {
 		{newUser(t, bob.home, "new", "nowhere", "p"), exitUsage, "", "that is not the URL of a relay", []string{"register", "new"}},
 		{newUser(t, bob.home, "new", "http://relay.example", ""), exitUsage, "", "Warning: http://relay.example is reached without TLS", []string{"register", "new"}},
 		{newUser(t, bob.home, "new", "http://relay.example", ""), exitUsage, "", "Warning: http://relay.example is reached without TLS", []string{"login", "new", "--json"}},
+		{&elsewhere, exitOK, "", "Warning: this account is at " + server.url() + "; --server is for new ones.", []string{"login", "bob"}},
 		{newUser(t, bob.home, "new", server.url(), "p"), exitError, "", "that username is taken; choose another", []string{"register", "bob"}},
 		{alice, exitError, "", `no contact has the username or name "carol"; to add somebody: contacts add WHO`, []string{"status", "carol"}},
 		{alice, exitError, "", `no contact has the username or name "carol"; to add somebody: contacts add WHO`, []string{"log", "carol"}},

@@ -66,11 +66,14 @@ type commands struct {
 	Version  versionCmd  `cmd:"" help:"Print the version." group:"Machinery"`
 }
 
+// defaultServer is a relay on this computer.
+const defaultServer = "http://127.0.0.1:5000"
+
 // globals are the flags of all commands, before or after their name.
 type globals struct {
 	Profile      string `default:"default" placeholder:"NAME" help:"Which profile: one account on this computer (${default})."`
 	Home         string `placeholder:"DIR" help:"Folder of the profiles (the system's folder for configuration)."`
-	Server       string `default:"http://127.0.0.1:5000" placeholder:"URL" help:"Relay of a new account, or the link of an invitation (${default})."`
+	Server       string `default:"${server}" placeholder:"URL" help:"Relay of a new account, or the link of an invitation (${default})."`
 	PasswordFile string `placeholder:"FILE" help:"File with the password; - is standard input (asks at the terminal)."`
 	JSON         bool   `name:"json" help:"Print JSON, one object on a line."`
 	Verbose      bool   `help:"Say on standard error what happens."`
@@ -100,6 +103,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	parser, err := kong.New(&c,
 		kong.Name("chate2e"),
 		kong.Description("An end-to-end encrypted messenger. WHO is a user ID, a link, a username or a contact's name."),
+		kong.Vars{"server": defaultServer},
 		kong.Writers(out, errs),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
