@@ -7,6 +7,9 @@ root=$PWD
 # no version to stamp; tests need none.
 export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 
+# about prints what the head of the script that runs says of it.
+about() { sed -n '2,/^set/s/^# \{0,1\}//p' "scripts/${0##*/}"; }
+
 # tool NAME ARG… runs a tool of tools/go.mod. Go builds it once and caches it.
 tool() { go tool -modfile="$root/tools/go.mod" "$@"; }
 

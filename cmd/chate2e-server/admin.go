@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -83,7 +84,11 @@ func inviteList(ctx context.Context, c *settings, _ []string, stdout, _ io.Write
 		}
 		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 		for _, i := range invites {
-			_, _ = fmt.Fprintf(w, "%s\t%d uses left\tuntil %s\n", hex.EncodeToString(i.Hash[:inviteIDBytes]), i.Uses, i.Expires.Local().Format(time.DateTime))
+			uses := "uses"
+			if i.Uses == 1 {
+				uses = "use"
+			}
+			_, _ = fmt.Fprintf(w, "%s\t%d %s left\tuntil %s\n", hex.EncodeToString(i.Hash[:inviteIDBytes]), i.Uses, uses, i.Expires.Local().Format(time.DateTime))
 		}
 		return w.Flush()
 	})
@@ -231,7 +236,11 @@ func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) e
 	info, err := os.Stat(c.data)
 	say(err == nil, "data directory: %s", orError(c.data, err))
 	if err == nil && runtime.GOOS != "windows" {
-		say(info.Mode().Perm()&0o077 == 0, "only its owner may look into it (mode %04o)", info.Mode().Perm())
+		closed, advice := info.Mode().Perm()&0o077 == 0, ""
+		if !closed {
+			advice = "; to put it right: chmod 700 " + c.data
+		}
+		say(closed, "only its owner may look into it (mode %04o)%s", info.Mode().Perm(), advice)
 	}
 	report, err := sqlite.Inspect(ctx, c.database(), time.Now())
 	say(err == nil, "database: %s", orError(fmt.Sprintf("schema %d, %d accounts, %d envelopes waiting, %d KiB", report.Version, report.Accounts, report.Messages, report.Bytes>>10), err))
@@ -252,17 +261,26 @@ func doctor(ctx context.Context, c *settings, _ []string, stdout, _ io.Writer) e
 		tell("at http://%s a relay %s", c.address(), running(ctx, "http://"+c.address()))
 	}
 	for _, url := range c.publicURLs {
-		tell("at %s a relay %s", url, running(ctx, strings.TrimSuffix(url, "/")))
+		if url = strings.TrimSuffix(url, "/"); c.domain != "" || url != "http://"+c.address() {
+			tell("at %s a relay %s", url, running(ctx, url))
+		}
 	}
-	if wrong > 0 {
+	switch wrong {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("one of these is wrong")
+	default:
 		return fmt.Errorf("%d of these are wrong", wrong)
 	}
-	return nil
 }
 
 func orError(text string, err error) string {
+	if missing, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrNotExist) {
+		return "there is no " + missing.Path + "; the first start of a relay makes it"
+	}
 	if err != nil {
-		return strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
+		return oneLine(err)
 	}
 	return text
 }

@@ -64,9 +64,14 @@ var commands = []command{
 	{name: "version", summary: "print the version", run: version},
 }
 
-// errUsage is an error in what was typed; it is printed with a hint, and the exit
-// code is 2.
+// errUsage marks an error in what was typed: it is printed with a hint instead of
+// this word, and the exit code is 2.
 var errUsage = errors.New("usage")
+
+// oneLine is an error as people read it.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.ReplaceAll(err.Error(), errUsage.Error()+": ", ""), "\n", "; ")
+}
 
 // run does what the arguments say and returns the exit code.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
@@ -77,10 +82,10 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case errors.Is(err, errUsage):
-		_, _ = fmt.Fprintf(stderr, "chate2e-server: %v\nRun chate2e-server --help for help.\n", err)
+		_, _ = fmt.Fprintf(stderr, "chate2e-server: %s; see chate2e-server --help\n", oneLine(err))
 		return 2
 	default:
-		_, _ = fmt.Fprintf(stderr, "chate2e-server: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "chate2e-server: %s\n", oneLine(err))
 		return 1
 	}
 }
@@ -89,18 +94,24 @@ func dispatch(ctx context.Context, args []string, env func(string) (string, bool
 	c := newSettings()
 	words, err := c.parse(args)
 	if errors.Is(err, flag.ErrHelp) {
+		if _, _, unknown := find(words); errors.Is(unknown, errCommand) {
+			return unknown
+		}
 		c.usage(stdout, words)
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return fmt.Errorf("%w: %w", errUsage, c.flagError(err))
 	}
 	cmd, rest, err := find(words)
 	if err != nil {
 		return err
 	}
-	if len(rest) != cmd.count {
-		return fmt.Errorf("%w: chate2e-server %s %s", errUsage, cmd.name, cmd.arguments)
+	switch {
+	case len(rest) < cmd.count:
+		return fmt.Errorf("%w: %s needs %s", errUsage, cmd.name, cmd.arguments)
+	case len(rest) > cmd.count:
+		return fmt.Errorf("%w: %q is one argument too many for %s", errUsage, rest[cmd.count], cmd.name)
 	}
 	for _, name := range c.given() {
 		if !slices.Contains(common, name) && !slices.Contains(cmd.flags, name) {
@@ -112,6 +123,9 @@ func dispatch(ctx context.Context, args []string, env func(string) (string, bool
 	}
 	return cmd.run(ctx, c, rest, stdout, stderr)
 }
+
+// errCommand is returned for a command that there is not.
+var errCommand = errors.New("there is no command")
 
 // find returns the command that the words begin with, and the words after it.
 func find(words []string) (*command, []string, error) {
@@ -131,7 +145,7 @@ func find(words []string) (*command, []string, error) {
 		}
 	}
 	if len(second) > 0 {
-		return nil, nil, fmt.Errorf("%w: chate2e-server %s %s", errUsage, words[0], strings.Join(second, "|"))
+		return nil, nil, fmt.Errorf("%w: say which: %s %s", errUsage, words[0], strings.Join(second, "|"))
 	}
-	return nil, nil, fmt.Errorf("%w: unknown command %q", errUsage, words[0])
+	return nil, nil, fmt.Errorf("%w: %w %q", errUsage, errCommand, words[0])
 }

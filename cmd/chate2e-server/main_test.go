@@ -601,7 +601,7 @@ func TestOperatorsCommands(t *testing.T) {
 	if err := os.Chmod(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755)")) {
+	if out, code := execute(t, at("doctor")...); runtime.GOOS != "windows" && (code != 1 || !strings.Contains(out, "WRONG only its owner may look into it (mode 0755); to put it right: chmod 700 "+data)) {
 		t.Errorf("doctor on an open directory: %d %s", code, out)
 	}
 	if _, err := os.Stat(filepath.Join(data, databaseName+"-reserve")); !errors.Is(err, os.ErrNotExist) {
@@ -740,6 +740,10 @@ func TestUsage(t *testing.T) {
 		{"serve", "--retention-days", "0"},
 		{"invite", "create", "--uses", "0"},
 		{"user", "delete", "No Such"},
+		{"nothing", "--help"},
+		{"serve", "x"},
+		{"serve", "--domain", "chat example.org"},
+		{"invite", "create", "--domain", "chat.example.org:443"},
 	} {
 		args = append(args, "--data", filepath.Join(t.TempDir(), "none"))
 		if args[0] == "user" && args[1] == "delete" { // needs a database to look into
@@ -751,7 +755,8 @@ func TestUsage(t *testing.T) {
 			}
 		}
 		var stdout, stderr bytes.Buffer
-		if code := run(t.Context(), args, none, &stdout, &stderr); code != 2 || stdout.Len() != 0 || stderr.Len() == 0 {
+		if code := run(t.Context(), args, none, &stdout, &stderr); code != 2 || stdout.Len() != 0 ||
+			strings.Count(stderr.String(), "\n") != 1 || !strings.HasSuffix(stderr.String(), "; see chate2e-server --help\n") {
 			t.Errorf("%v: exit code %d, printed %q and %q", args, code, &stdout, &stderr)
 		}
 	}
@@ -769,9 +774,74 @@ func TestUsage(t *testing.T) {
 		!strings.Contains(stdout.String(), "--expires") || strings.Contains(stdout.String(), "--trusted-proxy") {
 		t.Errorf("help of a command: exit code %d\n%s%s", code, &stdout, &stderr)
 	}
+	for args, want := range map[string]string{
+		"nothing":                      `there is no command "nothing"`,
+		"--nothing":                    "there is no flag --nothing",
+		"serve --listen":               "--listen needs a value",
+		"serve --retention-days x":     `--retention-days: "x" is not a whole number`,
+		"serve --insecure=x":           `--insecure: "x" is not true or false`,
+		"invite create --expires 2d":   `--expires: "2d" is not a length of time such as 36h`,
+		"invite create --domain a_b:1": `--domain "a_b:1" is not a name such as chat.example.org`,
+		"backup":                       "backup needs FILE",
+		"version now":                  `"now" is one argument too many for version`,
+	} {
+		stderr.Reset()
+		if run(t.Context(), strings.Fields(args), none, &stdout, &stderr); !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: %s", args, &stderr)
+		}
+	}
 	stderr.Reset()
 	if run(t.Context(), []string{"user"}, none, &stdout, &stderr); !strings.Contains(stderr.String(), "user list|disable|enable|delete") {
 		t.Errorf("half a command: %s", &stderr)
+	}
+}
+
+// docs/OPERATIONS.md names flags, settings, commands and metrics that there are.
+func TestOperationsDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "OPERATIONS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	for _, match := range regexp.MustCompile(`--([a-z][a-z-]*)`).FindAllStringSubmatch(doc, -1) {
+		if name := match[1]; name != "help" && newSettings().fs.Lookup(name) == nil {
+			t.Errorf("there is no flag --%s", name)
+		}
+	}
+	for _, block := range strings.Split(doc, "```toml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		file := filepath.Join(t.TempDir(), "relay.toml")
+		if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := settingsOf(nil, "--config", file)
+		if err == nil {
+			err = c.check()
+		}
+		if err != nil {
+			t.Errorf("%v in\n%s", err, block)
+		}
+	}
+	for _, match := range regexp.MustCompile(`(?m)^    chate2e-server (.*)$`).FindAllStringSubmatch(doc, -1) {
+		c := newSettings()
+		words, err := c.parse(strings.Fields(match[1]))
+		if err != nil {
+			t.Errorf("%s: %v", match[1], err)
+			continue
+		}
+		cmd, rest, err := find(words)
+		if err != nil || len(rest) != cmd.count {
+			t.Errorf("%s: %v, %q", match[1], err, rest)
+		}
+	}
+	source, err := os.ReadFile(filepath.Join("..", "..", "internal", "server", "metrics.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`chate2e_[a-z_]+`).FindAllString(doc, -1) {
+		if !strings.Contains(string(source), `"`+name+`"`) {
+			t.Errorf("there is no metric %s", name)
+		}
 	}
 }
 
@@ -787,6 +857,12 @@ func TestOneRelayForADirectory(t *testing.T) {
 	}
 	if out, err := subprocess(t.Context(), "user", "list", "--data", data).CombinedOutput(); err != nil {
 		t.Errorf("user list beside the relay: %v, %s", err, out)
+	}
+	stderr.Reset()
+	third := subprocess(t.Context(), "serve", "--listen", strings.TrimPrefix(string(first.origin), "http://"), "--data", t.TempDir())
+	third.Stderr = &stderr
+	if err := third.Run(); err == nil || runtime.GOOS != "windows" && !strings.Contains(stderr.String(), "another program listens on 127.0.0.1:") {
+		t.Errorf("a relay at the address of another: %v, %q", err, &stderr)
 	}
 	first.kill(t)
 	again := serveProcess(t, nil, "serve", "--listen", "127.0.0.1:0", "--data", data)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/acme"
@@ -50,10 +52,26 @@ func (c *settings) openStore() (*sqlite.DB, error) {
 	if err := os.MkdirAll(c.data, 0o700); err != nil {
 		return nil, fmt.Errorf("making the data directory: %w", err)
 	}
-	return sqlite.Open(c.database(), sqlite.Config{Limits: mailbox.Limits{
+	store, err := sqlite.Open(c.database(), sqlite.Config{Limits: mailbox.Limits{
 		MailboxMessages: c.mailboxMessages, MailboxBytes: c.mailboxBytes,
 		Retention: time.Duration(c.retentionDays) * 24 * time.Hour,
 	}})
+	if err != nil {
+		return nil, fmt.Errorf("the database %s: %w", c.database(), err)
+	}
+	return store, nil
+}
+
+// listen opens a listener; flag is the one that names another address.
+func listen(ctx context.Context, address, flag string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("another program listens on %s; stop it, or name another address with %s", address, flag)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("this user may not listen on %s: give the program the right to (on Linux CAP_NET_BIND_SERVICE), or name a port above 1023 with %s", address, flag)
+	}
+	return l, err
 }
 
 // serve runs the relay until ctx ends.
@@ -80,7 +98,7 @@ func serve(ctx context.Context, c *settings, _ []string, stdout, stderr io.Write
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.address())
+	listener, err := listen(ctx, c.address(), "--listen")
 	if err != nil {
 		return err
 	}
@@ -111,7 +129,7 @@ func serve(ctx context.Context, c *settings, _ []string, stdout, stderr io.Write
 	defer workers.Wait()
 	defer end()
 	if c.metricsListen != "" {
-		metrics, err := new(net.ListenConfig).Listen(ctx, "tcp", c.metricsListen)
+		metrics, err := listen(ctx, c.metricsListen, "--metrics-listen")
 		if err != nil {
 			return errors.Join(err, listener.Close())
 		}

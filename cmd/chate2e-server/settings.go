@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -114,6 +115,41 @@ func (c *settings) parse(args []string) (words []string, err error) {
 	}
 }
 
+// wrongValue says what a flag does not take.
+func wrongValue(f *flag.Flag, value string) string {
+	kind := "a value for it"
+	if getter, ok := f.Value.(flag.Getter); ok {
+		switch getter.Get().(type) {
+		case int, int64:
+			kind = "a whole number"
+		case bool:
+			kind = "true or false"
+		case time.Duration:
+			kind = "a length of time such as 36h"
+		}
+	}
+	return fmt.Sprintf("%q is not %s", value, kind)
+}
+
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `)
+
+// flagError puts into words what package flag says, which has no types for it.
+func (c *settings) flagError(err error) error {
+	message := err.Error()
+	if name, ok := strings.CutPrefix(message, "flag provided but not defined: -"); ok {
+		return fmt.Errorf("there is no flag --%s", strings.TrimPrefix(name, "-"))
+	}
+	if name, ok := strings.CutPrefix(message, "flag needs an argument: -"); ok {
+		return fmt.Errorf("--%s needs a value", strings.TrimPrefix(name, "-"))
+	}
+	if match := badValue.FindStringSubmatch(message); match != nil {
+		if value, unquoted := strconv.Unquote(match[1]); unquoted == nil && c.fs.Lookup(match[2]) != nil {
+			return fmt.Errorf("--%s: %s", match[2], wrongValue(c.fs.Lookup(match[2]), value))
+		}
+	}
+	return err
+}
+
 // given returns the names of the flags that were typed.
 func (c *settings) given() (names []string) {
 	c.fs.Visit(func(f *flag.Flag) { names = append(names, f.Name) })
@@ -136,8 +172,8 @@ func (c *settings) complete(env func(string) (string, bool)) error {
 			return
 		}
 		c.visited[f.Name] = true
-		if setErr := c.fs.Set(f.Name, value); setErr != nil {
-			err = fmt.Errorf("%s: %w", envName(f.Name), setErr)
+		if c.fs.Set(f.Name, value) != nil {
+			err = fmt.Errorf("%s: %s", envName(f.Name), wrongValue(f, value))
 		}
 	})
 	if err != nil || c.config == "" {
@@ -177,8 +213,8 @@ func (c *settings) readFile(path string) error {
 			default:
 				return fmt.Errorf("%s: %s has a value of the wrong type", path, name)
 			}
-			if err := c.fs.Set(name, text); err != nil {
-				return fmt.Errorf("%s: %s: %w", path, name, err)
+			if c.fs.Set(name, text) != nil {
+				return fmt.Errorf("%s: %s: %s", path, name, wrongValue(c.fs.Lookup(name), text))
 			}
 		}
 	}
@@ -211,6 +247,9 @@ func (c *settings) check() error {
 	if _, _, err := net.SplitHostPort(c.address()); err != nil {
 		return fmt.Errorf("%w: --listen %s is not HOST:PORT", errUsage, c.address())
 	}
+	if err := c.checkDomain(); err != nil {
+		return err
+	}
 	if c.domain == "" && !c.loopback() {
 		if !c.insecure {
 			return fmt.Errorf("%w: refusing to listen on %s without TLS: say --domain NAME, or --insecure if a proxy does it", errUsage, c.address())
@@ -236,9 +275,22 @@ func (c *settings) check() error {
 	return nil
 }
 
+func (c *settings) checkDomain() error {
+	if c.domain == "" {
+		return nil
+	}
+	if _, err := relay.ParseOrigin("https://" + c.domain); err != nil || strings.ContainsAny(c.domain, ":/") {
+		return fmt.Errorf("%w: --domain %q is not a name such as chat.example.org", errUsage, c.domain)
+	}
+	return nil
+}
+
 // origins returns what clients may dial; the first is the one to show. The port is
 // the one that is listened on.
 func (c *settings) origins(port int) ([]relay.Origin, error) {
+	if err := c.checkDomain(); err != nil {
+		return nil, err
+	}
 	var (
 		origins []relay.Origin
 		errs    []error
@@ -351,8 +403,14 @@ func (c *settings) flagUsage(w io.Writer, names []string) {
 	for _, name := range names {
 		f := c.fs.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
+		switch value {
+		case "int":
+			value = "N"
+		case "duration":
+			value = "TIME"
+		}
 		if f.DefValue != "" && f.DefValue != "false" {
-			text += " (" + f.DefValue + ")"
+			text += " (" + strings.TrimSuffix(f.DefValue, "0m0s") + ")"
 		}
 		_, _ = fmt.Fprintf(w, "  %s\n        %s\n", strings.TrimSpace("--"+name+" "+value), text)
 	}

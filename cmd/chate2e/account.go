@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/localapi"
@@ -35,16 +36,20 @@ func profileExists(format string, args ...any) error {
 }
 
 func (e *env) register(ctx context.Context, dir string, account client.Registration) error {
+	if err := account.Check(); err != nil {
+		return err // before a password is asked for
+	}
+	server, err := relay.ParseServer(account.Server)
+	if err != nil {
+		return err
+	}
+	e.warnOfPlain(server.Origin.URL())
+	account.Invite = inviteToken(account.Invite)
 	password, err := e.readPassword(ctx, e.PasswordFile, "New password", true)
 	if err != nil {
 		return err
 	}
 	defer clear(password)
-	server, err := relay.ParseServer(account.Server)
-	if err != nil {
-		return usageError("that is not the URL of a relay, such as https://chat.example.org")
-	}
-	account.Invite = inviteToken(account.Invite)
 	if err = os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the profile's folder: %w", err)
 	}
@@ -53,13 +58,7 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 	})
 	if err != nil {
 		_ = os.Remove(dir) // if nothing is in it
-		if errors.Is(err, &client.Error{Code: client.CodeUnreachable}) {
-			return &client.Error{
-				Code: client.CodeUnreachable, Err: err,
-				Message: "the relay at " + server.Origin.URL() + " does not answer; start one with chate2e-server, or name another with --server URL",
-			}
-		}
-		return err
+		return registrationError(err, server.Origin)
 	}
 	s := e.host(ctx, engine)
 	self, err := s.Self(ctx)
@@ -67,6 +66,46 @@ func (e *env) register(ctx context.Context, dir string, account client.Registrat
 		return err
 	}
 	return e.printSelf(self)
+}
+
+// registrationError adds to an error of a registration what to do about it.
+func registrationError(err error, server relay.Origin) error {
+	failed, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return err
+	}
+	var advice string
+	refused, _ := errors.AsType[*relay.Error](err)
+	switch {
+	case failed.Code == client.CodeUnreachable && server.Loopback():
+		advice = "start one with chate2e-server, or name another with --server URL"
+	case failed.Code == client.CodeUnreachable:
+		advice = "check the address and your connection, or name another with --server URL"
+	case failed.Code == client.CodeNameTaken:
+		advice = "choose another"
+	case refused != nil && refused.Code == relay.CodeInviteRequired:
+		advice = "ask its operator for an invitation, and say --server LINK"
+	case refused != nil && refused.Code == relay.CodeInviteInvalid:
+		advice = "ask for a new one"
+	default:
+		return err
+	}
+	message := strings.Replace(failed.Message, "the relay does not answer", "the relay at "+server.URL()+" does not answer", 1)
+	return &client.Error{Code: failed.Code, Err: err, Message: message + "; " + advice}
+}
+
+// withoutTLS reports whether what goes to the relay at url can be seen on the way.
+func withoutTLS(url string) bool {
+	origin, err := relay.ParseOrigin(url)
+	return err == nil && strings.HasPrefix(string(origin), "http:") && !origin.Loopback()
+}
+
+// warnOfPlain says so if the relay at url is reached without TLS over a network.
+func (e *env) warnOfPlain(url string) {
+	if withoutTLS(url) {
+		e.note("Warning: %s is reached without TLS. What you write stays encrypted, but whoever is on the way "+
+			"sees who writes to whom and when, and can act in your name at the relay. Use https:// where you can.", clean(url))
+	}
 }
 
 // inviteToken returns the invitation in a text that is one, or the link of one.
@@ -122,6 +161,7 @@ func (c *loginCmd) Run(ctx context.Context, e *env) error {
 		if self.Username != c.Name {
 			return profileExists("the profile %q belongs to %s; choose another with --profile NAME", e.Profile, self.Username)
 		}
+		e.warnOfPlain(self.Server)
 		return e.printSelf(self)
 	})
 }

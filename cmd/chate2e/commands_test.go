@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -103,7 +104,7 @@ func TestStory(t *testing.T) {
 
 	// The machinery.
 	status := alice.one("status")
-	equal(t, "status", []any{status["connected"], status["outbox"]}, []any{true, 0})
+	equal(t, "status", []any{status["connected"], status["outbox"], status["error"]}, []any{true, 0, ""})
 	if left, _ := status["prekeys_left"].(float64); left <= 0 {
 		t.Errorf("prekeys_left: %v", status)
 	}
@@ -165,7 +166,11 @@ func TestRelayDown(t *testing.T) {
 	queued := alice.one("send", "bob", "one", "--wait", "100ms")
 	equal(t, "state", queued["state"], "queued")
 	equal(t, "outbox", alice.one("status")["outbox"], 1)
-	equal(t, "connected", alice.one("status")["connected"], false)
+	offline := alice.one("status")
+	equal(t, "connected", offline["connected"], false)
+	if offline.str("error") == "" {
+		t.Errorf("status does not say why there is no connection: %v", offline)
+	}
 	first := alice.one("send", "bob", "two", "--wait", "0s", "--client-id", "x-1")
 	again := alice.one("send", "bob", "two", "--wait", "0s", "--client-id", "x-1")
 	equal(t, "retry", again["id"], first["id"])
@@ -204,8 +209,8 @@ func TestDaemon(t *testing.T) {
 	equal(t, "exit", inspect.end(t), 0)
 	equal(t, "once", bob.list("recv", "--wait", "0s"), []object(nil))
 
-	// A second daemon waits in vain; so does whoever needs the profile itself.
-	alice.fails(exitUsage, "usage", "daemon") // no password, no terminal
+	// A second daemon is refused at once, before a password is asked for.
+	alice.fails(exitError, "profile_in_use", "daemon")
 	restored := newUser(t, alice.home, "alice", server.url(), "alice's password")
 	restored.fails(exitError, "profile_in_use", "daemon")
 
@@ -336,7 +341,7 @@ func TestFields(t *testing.T) {
 		{bob, item + " direction state snippet", []string{"search", "find"}},
 		{bob, safety, []string{"safety", "alice"}},
 		{bob, safety, []string{"accept-key", "alice"}},
-		{bob, "connected outbox prekeys_left conflict", []string{"status"}},
+		{bob, "connected outbox prekeys_left conflict error", []string{"status"}},
 		{bob, "verified key_changed pq held missing epoch ratchet_steps", []string{"status", "alice"}},
 		{bob, "auto-accept presence language", []string{"settings"}},
 		{bob, "version", []string{"version"}},
@@ -376,13 +381,31 @@ func TestText(t *testing.T) {
 		{alice, exitOK, "  I asked to be a contact\n", "", []string{"log", "bob"}},
 		{bob, exitOK, "  Alice asked to be a contact\n", "", []string{"log", "alice"}},
 		{bob, exitOK, "  accepted", "", []string{"contacts", "accept", "alice"}},
-		{bob, exitOK, "then: chate2e --profile bob verify WHO NUMBER", "", []string{"safety", "alice"}},
+		{bob, exitOK, "then: chate2e --profile bob verify alice NUMBER", "", []string{"safety", "alice"}},
 		{bob, exitOK, "Alice and the conversation are removed.", "", []string{"contacts", "remove", "alice"}},
 		{bob, exitUsage, "", "--lang can be en or zh", []string{"demo", "--lang", "fr"}},
 		{newUser(t, bob.home, "new", server.url(), ""), exitError, "", "make one with: chate2e --profile new register NAME", []string{"whoami"}},
 		{newUser(t, bob.home, "default", server.url(), ""), exitError, "", "make one with: chate2e register NAME", []string{"whoami"}},
 		{newUser(t, bob.home, "new", "http://127.0.0.1:1", "p"), exitError, "", "the relay at http://127.0.0.1:1 does not answer", []string{"register", "new"}},
 		{newUser(t, bob.home, "new", "nowhere", "p"), exitUsage, "", "that is not the URL of a relay", []string{"register", "new"}},
+		{newUser(t, bob.home, "new", "http://relay.example", ""), exitUsage, "", "Warning: http://relay.example is reached without TLS", []string{"register", "new"}},
+		{newUser(t, bob.home, "new", "http://relay.example", ""), exitUsage, "", "Warning: http://relay.example is reached without TLS", []string{"login", "new", "--json"}},
+		{newUser(t, bob.home, "new", server.url(), "p"), exitError, "", "that username is taken; choose another", []string{"register", "bob"}},
+		{alice, exitError, "", `no contact has the username or name "carol"; to add somebody: contacts add WHO`, []string{"status", "carol"}},
+		{alice, exitError, "", `no contact has the username or name "carol"; to add somebody: contacts add WHO`, []string{"log", "carol"}},
+		{alice, exitError, "", `no contact has the username or name "carol"; to add somebody: contacts add WHO`, []string{"safety", "carol"}},
+		{alice, exitError, "", "no contact has that user ID; to add its owner: contacts add " + strings.Repeat("a", 32), []string{"log", strings.Repeat("a", 32)}},
+		{alice, exitError, "", `no contact has the name "carol", and nobody at the relay has it as a username`, []string{"send", "carol", "hi"}},
+		{alice, exitError, "", "it is no user ID (32 characters out of a-z and 2-7)", []string{"contacts", "add", strings.Repeat("a", 31)}},
+		{alice, exitOK, "", "Warning: the link is of the relay https://relay.example", []string{"contacts", "add", "https://relay.example/add#" + strings.Repeat("a", 32)}},
+		{alice, exitOK, "relay                          " + server.url() + "\nconnected to the relay         yes\n", "", []string{"status"}},
+		{alice, exitUsage, "", `there is no command "sned"; see chate2e --help`, []string{"sned"}},
+		{alice, exitUsage, "", `there is no command "contacts ad" (did you mean "add"?); see chate2e contacts --help`, []string{"contacts", "ad", "bob"}},
+		{alice, exitUsage, "", "<who> is missing; see chate2e contacts add --help", []string{"contacts", "add"}},
+		{alice, exitUsage, "", `"Bob" is one argument too many: a text with spaces goes between quotation marks; see chate2e send --help`, []string{"send", "bob", "Hello", "Bob"}},
+		{alice, exitUsage, "", `--wait: "3" is not a length of time such as 5s, 1m or 1h30m; see chate2e send --help`, []string{"send", "bob", "hi", "--wait", "3"}},
+		{alice, exitUsage, "", `--limit: "few" is not a number; see chate2e log --help`, []string{"log", "bob", "--limit", "few"}},
+		{alice, exitUsage, "", "--limit needs a value; see chate2e log --help", []string{"log", "bob", "--limit"}},
 	} {
 		r := c.user.run("", c.args...)
 		if r.code != c.code || !strings.Contains(r.out, c.out) || !strings.Contains(r.errs, c.errs) {
@@ -390,11 +413,19 @@ func TestText(t *testing.T) {
 		}
 	}
 	server.stop()
-	if r := alice.run("", "send", "bob", "hi", "--wait", "10ms"); r.out != "queued: there is no connection to the relay; the next command tries again\n" {
-		t.Errorf("send without a relay: %q", r.out)
+	says := func(what, text, pattern string) {
+		t.Helper()
+		if !regexp.MustCompile(`^` + pattern + `\n$`).MatchString(text) {
+			t.Errorf("%s says %q, want %s", what, text, pattern)
+		}
 	}
+	says("send without a relay", alice.run("", "send", "bob", "hi", "--wait", "2s").out,
+		`queued: there is no connection to the relay \([^()]+\); the next command tries again`)
+	alice.run("", "recv", "--wait", "0s") // that Bob has accepted
+	says("recv without a relay", alice.run("", "recv").errs,
+		`Nothing new\.\nWarning: there is no connection to the relay \([^()]+\); what waits there comes later\.`)
+	says("status without a relay", alice.run("", "status").out, `relay .*\nconnected to the relay +no: .+\n.*\n.*`)
 	alice.daemon()
-	if r := alice.run("", "send", "bob", "hi", "--wait", "10ms"); r.out != "queued: there is no connection to the relay; the daemon goes on trying\n" {
-		t.Errorf("send through a daemon without a relay: %q", r.out)
-	}
+	says("send through a daemon without a relay", alice.run("", "send", "bob", "hi", "--wait", "2s").out,
+		`queued: there is no connection to the relay \([^()]+\); the daemon goes on trying`)
 }

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"strings"
+	"unicode"
 
+	"github.com/chate2e/chate2e/internal/account"
 	"github.com/chate2e/chate2e/internal/client"
+	"github.com/chate2e/chate2e/internal/relay"
 )
 
 type contactsCmd struct {
 	List   contactsListCmd   `cmd:"" help:"List all contacts."`
 	Add    contactsAddCmd    `cmd:"" help:"Add a contact, and ask to be one."`
-	Accept contactsAcceptCmd `cmd:"" help:"Accept a request."`
+	Accept contactsAcceptCmd `cmd:"" help:"Accept a request, or unblock a contact."`
 	Block  contactsBlockCmd  `cmd:"" help:"Block a contact."`
 	Remove contactsRemoveCmd `cmd:"" help:"Remove a contact and the conversation."`
 }
@@ -98,7 +101,34 @@ func (e *env) change(ctx context.Context, verb func(*session) (client.Contact, e
 type contactsAddCmd struct{ who }
 
 func (c *contactsAddCmd) Run(ctx context.Context, e *env) error {
-	return e.change(ctx, func(s *session) (client.Contact, error) { return s.AddContact(ctx, c.Who) })
+	return e.change(ctx, func(s *session) (client.Contact, error) {
+		contact, err := s.AddContact(ctx, c.Who)
+		if err == nil {
+			err = e.warnOfOtherRelay(ctx, s, c.Who)
+		}
+		return contact, err
+	})
+}
+
+// warnOfOtherRelay says so if a link names another relay than ours, or the same by
+// another name.
+func (e *env) warnOfOtherRelay(ctx context.Context, s *session, who string) error {
+	link, err := account.ParseLink(who)
+	if err != nil {
+		return nil //nolint:nilerr // somebody may be named otherwise
+	}
+	self, err := s.Self(ctx)
+	if err != nil {
+		return err
+	}
+	theirs, err := relay.ParseOrigin(link.Server())
+	if err != nil || theirs.URL() == self.Server {
+		return nil //nolint:nilerr // a server that cannot be is nobody's
+	}
+	e.note("Warning: the link is of the relay %s, and your account is at %s. "+
+		"If these are two relays, the request waits: people at different relays cannot write to each other yet.",
+		clean(theirs.URL()), clean(self.Server))
+	return nil
 }
 
 type contactsAcceptCmd struct{ who }
@@ -128,7 +158,7 @@ func (c *contactsRemoveCmd) Run(ctx context.Context, e *env) error {
 type safetyCmd struct{ who }
 
 func (c *safetyCmd) Run(ctx context.Context, e *env) error {
-	return e.safety(ctx, func(s *session) (client.Safety, error) { return s.Safety(ctx, c.Who) })
+	return e.safety(ctx, c.Who, func(s *session) (client.Safety, error) { return s.Safety(ctx, c.Who) })
 }
 
 type verifyCmd struct {
@@ -137,7 +167,7 @@ type verifyCmd struct {
 }
 
 func (c *verifyCmd) Run(ctx context.Context, e *env) error {
-	return e.safety(ctx, func(s *session) (client.Safety, error) {
+	return e.safety(ctx, c.Who, func(s *session) (client.Safety, error) {
 		return s.Verify(ctx, c.Who, strings.Join(c.Number, " "))
 	})
 }
@@ -145,30 +175,42 @@ func (c *verifyCmd) Run(ctx context.Context, e *env) error {
 type acceptKeyCmd struct{ who }
 
 func (c *acceptKeyCmd) Run(ctx context.Context, e *env) error {
-	return e.safety(ctx, func(s *session) (client.Safety, error) { return s.AcceptKey(ctx, c.Who) })
+	return e.safety(ctx, c.Who, func(s *session) (client.Safety, error) { return s.AcceptKey(ctx, c.Who) })
 }
 
-func (e *env) safety(ctx context.Context, verb func(*session) (client.Safety, error)) error {
+func (e *env) safety(ctx context.Context, who string, verb func(*session) (client.Safety, error)) error {
 	return e.with(ctx, func(s *session) error {
 		safety, err := verb(s)
 		if err != nil {
 			return err
 		}
-		return e.result(safety, safetyText(safety, e.program()))
+		return e.result(safety, safetyText(safety, e.program(), who))
 	})
 }
 
 // safetyText writes the number as the other side sees it too, and what it is worth.
-func safetyText(s client.Safety, program string) string {
+// who is how the contact was named.
+func safetyText(s client.Safety, program, who string) string {
+	who = retyped(who)
 	number := digits(s.Number, 4) + "\n"
 	switch {
 	case s.KeyChanged:
-		return number + "The username names another account now. Look closely before: " + program + " accept-key WHO\n"
+		return number + "The username names another account now. Look closely before: " + program + " accept-key " + who + "\n"
 	case s.Verified:
 		return number + "Verified.\n"
 	default:
-		return number + "Not verified. Compare with the number on the other side, then: " + program + " verify WHO NUMBER\n"
+		return number + "Not verified. Compare with the number on the other side, then: " + program + " verify " + who + " NUMBER\n"
 	}
+}
+
+// retyped is what somebody typed for a contact, to be typed again; WHO if a shell would
+// take it for more than a word.
+func retyped(who string) string {
+	plain := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-@.", r) }
+	if strings.ContainsFunc(who, func(r rune) bool { return !plain(r) }) {
+		return "WHO"
+	}
+	return who
 }
 
 // digits writes a safety number in groups of five, so many in a line.

@@ -79,6 +79,17 @@ func TestCopiedHome(t *testing.T) {
 	}
 }
 
+// The registration is a login too: a copy made before there was any other is noticed.
+func TestHomeCopiedAtOnce(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	twin := alice.copied()
+	if r := twin.run("", "send", "bob", "from the copy"); r.code != 0 {
+		t.Fatalf("the copy does not send: %s", r.errs)
+	}
+	alice.sends("from the original", true)
+}
+
 // What one profile alone does is no conflict: commands one after the other, a daemon
 // that was killed, a relay that was put back to where it was long ago.
 func TestOwnLoginsAreNoConflict(t *testing.T) {

@@ -18,6 +18,13 @@ func (*daemonCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	if api, ok := localapi.Dial(ctx, dir); ok {
+		api.Close()
+		return &client.Error{
+			Code:    client.CodeProfileInUse,
+			Message: "a daemon or a window has the profile open already; to end it: " + e.program() + " lock",
+		}
+	}
 	password, err := e.readPassword(ctx, e.PasswordFile, "Password", false)
 	if err != nil {
 		return err

@@ -478,6 +478,10 @@ func (d *demo) end(ctx context.Context) (demoSum, error) {
 		d.line("  ", line)
 	}
 	d.line()
+	for _, command := range []string{"chate2e-server", "chate2e --profile alice register alice"} {
+		d.line("      ", d.paint(bold, command))
+	}
+	d.line()
 	if found > 0 {
 		return demoSum{}, fmt.Errorf(t.wrong, "plaintext")
 	}

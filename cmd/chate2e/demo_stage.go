@@ -134,7 +134,7 @@ func wrap(text string, width int) []string {
 }
 
 // pieces divides text where a line may end. Punctuation stays with what is before
-// it.
+// it, but for what opens a bracket or a quotation.
 func pieces(text string) []string {
 	var all []string
 	var piece strings.Builder
@@ -147,10 +147,13 @@ func pieces(text string) []string {
 		next := runes[i+1]
 		wide := columns(string(r)) == 2 || columns(string(next)) == 2
 		if r == ' ' && next != ' ' ||
-			wide && next != ' ' && !unicode.IsPunct(next) && !unicode.In(r, unicode.Ps, unicode.Pi) {
+			wide && next != ' ' && (!unicode.IsPunct(next) || isOpening(next)) && !isOpening(r) {
 			all = append(all, piece.String())
 			piece.Reset()
 		}
 	}
 	return append(all, piece.String())
 }
+
+// isOpening reports whether r opens a bracket or a quotation.
+func isOpening(r rune) bool { return unicode.In(r, unicode.Ps, unicode.Pi) }

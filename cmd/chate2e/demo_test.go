@@ -88,6 +88,8 @@ func TestWrap(t *testing.T) {
 		{"one two three", 7, []string{"one two", "three"}},
 		{"你好，世界。", 6, []string{"你好，", "世界。"}},
 		{"“你好”吗", 6, []string{"“你好”", "吗"}},
+		{"你好吗（hello）你", 8, []string{"你好吗", "（hello）", "你"}},
+		{"你好“吗”", 7, []string{"你好", "“吗”"}},
 		{"", 5, []string{""}},
 		{"one two\u00a0three", 9, []string{"one", "two three"}},
 	} {

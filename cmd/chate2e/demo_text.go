@@ -161,7 +161,7 @@ var english = script{
 		"ciphertext_1": "carries chunk %d of the ciphertext's first part, for epoch %d",
 		"ciphertext_2": "carries chunk %d of the ciphertext's second part, for epoch %d",
 	},
-	pqEpoch:     "epoch %d is complete: its secret gives new chains for both directions",
+	pqEpoch:     "the secret of epoch %d is known on this side now: it gives new chains for both directions",
 	skipped:     "%d keys of messages that have not come yet are put aside",
 	skippedUsed: "message %d came late: its key had been put aside",
 	backHead:    "Bob answers",
@@ -186,7 +186,7 @@ var english = script{
 	chunks:     "The post-quantum ratchet is in epoch %d: chunks sent: %d, received: %d of %d.",
 	relayTotal: "carried %d envelopes with %d bytes.",
 	searched:   "Every byte that it stored was searched for the five texts: found %d times.",
-	bye:        "Now do it yourself: start chate2e-server; then, beside it, chate2e --profile alice register alice",
+	bye:        "Now do it yourself. README.md builds the two programs and goes on from here, step by step:",
 
 	texts: [5]string{
 		"Hello Bob! Only you can read this.",
@@ -280,7 +280,7 @@ var chinese = script{
 		"ciphertext_1": "携带密文前半部分的第 %d 块，属于第 %d 周期",
 		"ciphertext_2": "携带密文后半部分的第 %d 块，属于第 %d 周期",
 	},
-	pqEpoch:     "第 %d 周期完成：它的秘密为两个方向给出新的链",
+	pqEpoch:     "这一边已经得到第 %d 周期的秘密：它为两个方向给出新的链",
 	skipped:     "尚未到达的 %d 条消息的密钥先放在一边",
 	skippedUsed: "第 %d 条消息迟到：它的密钥早已放在一边",
 	backHead:    "Bob 回复",
@@ -304,7 +304,7 @@ var chinese = script{
 	chunks:     "后量子棘轮处于第 %d 周期：已发送 %d 块，已收到 %d/%d 块。",
 	relayTotal: "转交了 %d 个信封，共 %d 字节。",
 	searched:   "在它存储的每个字节里搜索这五句话：找到 %d 处。",
-	bye:        "现在自己试试：先启动 chate2e-server，再在另一个终端里运行 chate2e --profile alice register alice",
+	bye:        "现在自己试试。README-zh.md 教你编译这两个程序，并从这里一步一步继续：",
 
 	texts: [5]string{
 		"你好 Bob！只有你能读到这句话。",

@@ -33,12 +33,25 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 		if err != nil {
 			return err
 		}
+		self, err := s.Self(ctx)
+		if err != nil {
+			return err
+		}
 		left := "not known"
 		if status.PrekeysLeft >= 0 {
 			left = fmt.Sprint(status.PrekeysLeft)
 		}
+		server := clean(self.Server)
+		if withoutTLS(self.Server) {
+			server += ", without TLS: whoever is on the way sees who writes to whom, and when"
+		}
+		connection := yes(status.Connected)
+		if status.Error != "" {
+			connection += ": " + clean(status.Error)
+		}
 		rows := [][]string{
-			{"connected to the relay", yes(status.Connected)},
+			{"relay", server},
+			{"connected to the relay", connection},
 			{"messages waiting to leave", fmt.Sprint(status.Outbox)},
 			{"one-time prekeys at the relay", left},
 		}
@@ -49,8 +62,8 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 	})
 }
 
-// connected returns the status once the engine is connected, or if it is ours and
-// new, after [connectFor].
+// connected returns the status; of an engine that is ours and new, once it is
+// connected, or knows why it is not, or after [connectFor].
 func connected(ctx context.Context, s *session) (client.Status, error) {
 	if !s.ours {
 		return s.Status(ctx)
@@ -59,7 +72,7 @@ func connected(ctx context.Context, s *session) (client.Status, error) {
 	defer cancel()
 	for {
 		status, err := s.Status(ctx)
-		if err != nil || status.Connected && status.PrekeysLeft >= 0 {
+		if err != nil || status.Connected && status.PrekeysLeft >= 0 || status.Error != "" {
 			return status, err
 		}
 		if pause(waiting) != nil {
@@ -120,7 +133,7 @@ func chunksText(pq client.PQRatchet) string {
 type inspectCmd struct {
 	Who    string `arg:"" optional:"" help:"User ID, link, username or a contact's name; without it everybody."`
 	Follow bool   `help:"Go on with what happens."`
-	Limit  int    `default:"500" placeholder:"N" help:"The newest N events (${default})."`
+	Limit  count  `default:"500" placeholder:"N" help:"The newest N events (${default})."`
 }
 
 func (c *inspectCmd) Run(ctx context.Context, e *env) error {
@@ -138,7 +151,7 @@ func (c *inspectCmd) Run(ctx context.Context, e *env) error {
 		}
 		var last int64
 		show := func() error {
-			events, unread := s.Protocol(ctx, c.Who, c.Limit)
+			events, unread := s.Protocol(ctx, c.Who, int(c.Limit))
 			if unread != nil {
 				return unread
 			}
@@ -223,8 +236,8 @@ func stepText(s client.ProtocolStep) string {
 }
 
 type settingsCmd struct {
-	Key   string  `arg:"" optional:"" help:"Which setting; all without it."`
-	Value *string `arg:"" optional:"" help:"Its new value."`
+	Key   string  `arg:"" optional:"" help:"auto-accept, language or presence; all without it."`
+	Value *string `arg:"" optional:"" help:"Its new value: auto-accept on or off; language auto, en or zh; presence online, away, busy or off."`
 }
 
 func (c *settingsCmd) Run(ctx context.Context, e *env) error {

@@ -109,12 +109,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err != nil {
 		panic("chate2e: " + err.Error()) // the tags above
 	}
+	parser.Model.HelpFlag.Help = "Show this help."
 	parsed, err := parser.Parse(args)
 	if exited >= 0 { // the help was printed
 		return exited
 	}
 	if err != nil {
-		e.failure(usageError("%v; see chate2e --help", err))
+		e.failure(argumentError(args, err))
 		return exitUsage
 	}
 	e.globals = c.globals

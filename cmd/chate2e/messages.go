@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -16,13 +17,13 @@ import (
 
 type sendCmd struct {
 	who
-	Text     *string       `arg:"" optional:"" help:"The text; without it standard input, less one line ending."`
-	Wait     time.Duration `default:"5s" placeholder:"DUR" help:"How long to wait until the message has left (${default})."`
-	ClientID string        `placeholder:"ID" help:"Makes a retry harmless: the same ID sends once."`
+	Text     *string `arg:"" optional:"" help:"The text; without it standard input, less one line ending."`
+	Wait     span    `default:"5s" placeholder:"DUR" help:"How long to wait until the message has left (${default})."`
+	ClientID string  `placeholder:"ID" help:"Makes a retry harmless: the same ID sends once."`
 }
 
 func (c *sendCmd) Run(ctx context.Context, e *env) error {
-	if c.Wait < 0 || c.Wait > 10*time.Minute {
+	if c.Wait < 0 || c.Wait > span(10*time.Minute) {
 		return usageError("--wait goes from 0 to 10m")
 	}
 	text := ""
@@ -37,13 +38,19 @@ func (c *sendCmd) Run(ctx context.Context, e *env) error {
 			return usageError("reading the text: %v", err)
 		}
 		text = string(cutLineEnd(read))
+		if len(text) > client.MaxText {
+			return &client.Error{
+				Code:    client.CodeTooLarge,
+				Message: fmt.Sprintf("a text has at most %d bytes, and there are more on standard input", client.MaxText),
+			}
+		}
 	}
 	if !utf8.ValidString(text) { // JSON would change it silently
 		return usageError("the text is not UTF-8")
 	}
 	return e.with(ctx, func(s *session) error {
 		sending, err := s.Send(ctx, localapi.SendRequest{
-			Who: c.Who, Text: text, ClientID: c.ClientID, WaitMS: int(c.Wait.Milliseconds()),
+			Who: c.Who, Text: text, ClientID: c.ClientID, WaitMS: int(time.Duration(c.Wait).Milliseconds()),
 		})
 		if err != nil {
 			return err
@@ -84,16 +91,27 @@ func (s *session) whyQueued(ctx context.Context) string {
 	switch {
 	case err == nil && status.Connected:
 		return "it leaves as soon as it can"
+	case err != nil:
+		return ""
 	case s.ours:
-		return "there is no connection to the relay; the next command tries again"
+		return noConnection(status) + "; the next command tries again"
 	default:
-		return "there is no connection to the relay; the daemon goes on trying"
+		return noConnection(status) + "; the daemon goes on trying"
 	}
 }
 
+// noConnection says that there is none, and why if that is known.
+func noConnection(status client.Status) string {
+	text := "there is no connection to the relay"
+	if status.Error != "" {
+		text += " (" + clean(status.Error) + ")"
+	}
+	return text
+}
+
 type recvCmd struct {
-	Wait   time.Duration `default:"2s" placeholder:"DUR" help:"How long to listen in all (${default})."`
-	Follow bool          `help:"Go on listening."`
+	Wait   span `default:"2s" placeholder:"DUR" help:"How long to listen in all (${default})."`
+	Follow bool `help:"Go on listening."`
 }
 
 // takeAtOnce is how many items are taken in one transaction.
@@ -103,7 +121,7 @@ func (c *recvCmd) Run(ctx context.Context, e *env) error {
 	return e.with(ctx, func(s *session) error {
 		listening, stop := ctx, context.CancelFunc(func() {})
 		if !c.Follow {
-			listening, stop = context.WithTimeout(ctx, c.Wait)
+			listening, stop = context.WithTimeout(ctx, time.Duration(c.Wait))
 		}
 		defer stop()
 		taken := 0
@@ -135,6 +153,10 @@ func (c *recvCmd) Run(ctx context.Context, e *env) error {
 			return errInterrupted
 		case taken == 0 && !e.json:
 			e.note("Nothing new.")
+		}
+		// What waits at the relay did not come: nothing new is not the whole truth.
+		if status, err := s.Status(ctx); err == nil && !status.Connected && c.Wait > 0 {
+			e.note("Warning: %s; what waits there comes later.", noConnection(status))
 		}
 		return nil
 	})
@@ -241,7 +263,7 @@ func itemText(i localapi.Item, text, program string) string {
 
 type logCmd struct {
 	who
-	Limit  int    `default:"100" placeholder:"N" help:"The newest N items (${default})."`
+	Limit  count  `default:"100" placeholder:"N" help:"The newest N items (${default})."`
 	Before string `placeholder:"ID" help:"Those before this item."`
 }
 
@@ -255,7 +277,7 @@ func (c *logCmd) Run(ctx context.Context, e *env) error {
 	return e.with(ctx, func(s *session) error {
 		var pages [][]localapi.Item // newest first
 		before := c.Before
-		for left := c.Limit; left > 0; {
+		for left := int(c.Limit); left > 0; {
 			items, err := s.History(ctx, c.Who, before, min(left, page))
 			if err != nil {
 				return err
@@ -283,7 +305,7 @@ func (c *logCmd) Run(ctx context.Context, e *env) error {
 
 type searchCmd struct {
 	Query string `arg:"" help:"Words, or the beginnings of words; Chinese as it is written."`
-	Limit int    `default:"100" placeholder:"N" help:"At most N items (${default})."`
+	Limit count  `default:"100" placeholder:"N" help:"At most N items (${default})."`
 }
 
 func (c *searchCmd) Run(ctx context.Context, e *env) error {
@@ -291,7 +313,7 @@ func (c *searchCmd) Run(ctx context.Context, e *env) error {
 		return usageError("--limit goes from 1 to %d", page)
 	}
 	return e.with(ctx, func(s *session) error {
-		items, err := s.Search(ctx, c.Query, c.Limit)
+		items, err := s.Search(ctx, c.Query, int(c.Limit))
 		if err != nil {
 			return err
 		}

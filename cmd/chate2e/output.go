@@ -147,9 +147,12 @@ type foundJSON struct {
 type statusJSON struct {
 	client.Status
 	Conflict *stamp `json:"conflict"`
+	Error    string `json:"error"`
 }
 
-func statusObject(s client.Status) statusJSON { return statusJSON{s, optionalStamp(s.Conflict)} }
+func statusObject(s client.Status) statusJSON {
+	return statusJSON{s, optionalStamp(s.Conflict), s.Error}
+}
 
 type contactStatusJSON struct {
 	client.ContactStatus

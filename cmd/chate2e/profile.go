@@ -152,6 +152,9 @@ func (e *env) unlock(ctx context.Context, dir string, password []byte, served fu
 	defer cancel()
 	for {
 		engine, err := client.Open(ctx, dir, password, e.engineConfig())
+		if failed, ok := errors.AsType[*client.Error](err); ok && failed.Code == client.CodeDamaged {
+			return nil, &client.Error{Code: failed.Code, Err: err, Message: failed.Message + "; its folder is " + dir}
+		}
 		if !errors.Is(err, &client.Error{Code: client.CodeProfileInUse}) {
 			return engine, err
 		}

@@ -106,6 +106,34 @@ func TestCreate(t *testing.T) {
 	})
 }
 
+// A network that delivers a request twice, and the second answer alone, costs nobody
+// the name that was registered with the first; and its logins are no conflict.
+func TestRequestsDeliveredTwice(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		p := &person{t: t, w: w, name: "alice", dir: filepath.Join(t.TempDir(), "alice"), dial: w.relay.pipe.dial}
+		h := p.between()
+		h.deliverTwice("POST /register")
+		var err error
+		p.Client, err = client.Create(t.Context(), p.dir, password, client.Registration{Server: origin, Username: "alice"}, p.config(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.people["alice"] = p
+		for range 3 {
+			h.deliverTwice("POST /token")
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			p.reopen().run()
+			settle()
+			if status, err := p.Status(t.Context()); err != nil || !status.Connected || status.Conflict != nil {
+				t.Errorf("%+v, %v", status, err)
+			}
+			p.pause()
+		}
+	})
+}
+
 // A crash between the registration at the relay and the note of it here is made up
 // for at the next unlock.
 func TestInterruptedRegistration(t *testing.T) {

@@ -190,6 +190,10 @@ type Status struct {
 	Outbox      int  `json:"outbox"`       // messages not yet taken by the relay
 	PrekeysLeft int  `json:"prekeys_left"` // one-time prekeys at the relay; -1 if never asked
 
+	// Error says, while there is no connection, why the last attempt failed or what
+	// ended it: one line for people. It is "" before the first attempt.
+	Error string `json:"error,omitempty"`
+
 	// Conflict is when it was noticed last, by the word of the relay, that somebody
 	// else logged in with the keys of this profile, such as a copy of its folder; nil
 	// if that never was.

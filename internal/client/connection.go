@@ -98,9 +98,10 @@ func (c *Client) Status(ctx context.Context) (status Status, err error) {
 
 func (c *Client) status(tx *vault.Tx) (Status, error) {
 	status := Status{
-		Connected: c.link.up(), PrekeysLeft: c.prekeysLeft.load(),
-		ClockAhead: c.relay.ClockAhead().Truncate(time.Second), StorageFull: c.full.Load(),
+		PrekeysLeft: c.prekeysLeft.load(),
+		ClockAhead:  c.relay.ClockAhead().Truncate(time.Second), StorageFull: c.full.Load(),
 	}
+	status.Connected, status.Error = c.link.state()
 	conflict, err := tx.Conflict()
 	if err != nil {
 		return Status{}, err
@@ -116,6 +117,7 @@ func (c *Client) status(tx *vault.Tx) (Status, error) {
 type link struct {
 	mu   sync.Mutex
 	conn *relayclient.Conn
+	why  string // it is down, in words; "" before the first attempt
 }
 
 func (l *link) get() *relayclient.Conn {
@@ -127,7 +129,26 @@ func (l *link) get() *relayclient.Conn {
 func (l *link) set(conn *relayclient.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn = conn
+	l.conn, l.why = conn, ""
+}
+
+// down says that there is no connection, and why. It reports whether that is news.
+func (l *link) down(cause error) (news bool) {
+	why := whyOffline(cause)
+	if why == "" {
+		why = "it does not answer"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	news = l.conn != nil || l.why != why
+	l.conn, l.why = nil, why
+	return news
+}
+
+func (l *link) state() (up bool, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn != nil, l.why
 }
 
 func (l *link) up() bool { return l.get() != nil }
@@ -166,14 +187,17 @@ func (c *Client) runConnection(ctx context.Context) error {
 }
 
 // online connects and stays connected until something ends it, which it returns.
-func (c *Client) online(ctx context.Context) error {
+func (c *Client) online(ctx context.Context) (err error) {
 	conn, err := c.relay.Dial(ctx)
 	if err != nil {
+		if c.link.down(err) {
+			c.tellConnection(ctx)
+		}
 		return err
 	}
 	defer func() { _ = conn.Close() }()
 	c.link.set(conn)
-	defer c.offline(ctx)
+	defer func() { c.offline(ctx, err) }()
 	c.tellConnection(ctx)
 	c.wakeOutbox.raise()
 	c.wakeUpkeep.raise()
@@ -186,8 +210,8 @@ func (c *Client) online(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (c *Client) offline(ctx context.Context) {
-	c.link.set(nil)
+func (c *Client) offline(ctx context.Context, cause error) {
+	c.link.down(cause)
 	ctx = context.WithoutCancel(ctx)
 	if err := c.noteSeen(ctx, c.presence.forget()); err != nil {
 		c.log.WarnContext(ctx, "the time when contacts were seen last is not stored", "err", err)

@@ -104,7 +104,7 @@ func (c *Client) findAmong(tx *vault.Tx, p person, eligible func(vault.Contact) 
 			return vault.Contact{}, fail(CodeSelf, nil, "that is your own user ID")
 		}
 		contact, err := tx.Contact(p.id.String())
-		return contact, notFound(err, "no contact has that user ID")
+		return contact, notFound(err, "no contact has that user ID; to add its owner: contacts add "+p.id.String())
 	}
 	contacts, err := tx.Contacts()
 	if err != nil {
@@ -127,7 +127,7 @@ func (c *Client) findAmong(tx *vault.Tx, p person, eligible func(vault.Contact) 
 	case p.name == c.me.username:
 		return vault.Contact{}, fail(CodeSelf, nil, "that is your own username")
 	default:
-		return vault.Contact{}, fail(CodeNotFound, nil, "no contact has that name")
+		return vault.Contact{}, fail(CodeNotFound, nil, "no contact has the username or name %q; to add somebody: contacts add WHO", p.name)
 	}
 }
 
@@ -155,11 +155,11 @@ func (c *Client) whoever(ctx context.Context, who string) (p person, err error) 
 	}
 	username, err := account.ParseUsername(p.name)
 	if err != nil {
-		return p, fail(CodeNotFound, nil, "no contact has that name, and a username has 3 to 24 characters out of a-z, 0-9 and _")
+		return p, fail(CodeNotFound, nil, "no contact has the name %q; and it is no user ID (32 characters out of a-z and 2-7), no link with one, and no username (3 to 24 out of a-z, 0-9 and _)", p.name)
 	}
 	id, err := c.relay.Username(ctx, relay.Username(username))
 	if errors.Is(err, &relay.Error{Code: relay.CodeUnknownUsername}) {
-		return p, fail(CodeNotFound, err, "nobody is known by that name")
+		return p, fail(CodeNotFound, err, "no contact has the name %q, and nobody at the relay has it as a username", p.name)
 	}
 	if err != nil {
 		return p, unreachable(ctx, err)
@@ -268,7 +268,7 @@ func (c *Client) befriend(tx *vault.Tx, ch *change, p person) (vault.Contact, er
 	case err != nil:
 		return vault.Contact{}, err
 	case contact.State == vault.Blocked:
-		return vault.Contact{}, fail(CodeBlocked, nil, "that contact is blocked")
+		return vault.Contact{}, fail(CodeBlocked, nil, "that contact is blocked; to unblock: contacts accept WHO")
 	case contact.State == vault.Incoming:
 		return c.accept(tx, ch, contact)
 	case contact.Username == "" && p.name != "": // known by ID so far, and now by name
@@ -366,7 +366,7 @@ func (c *Client) BlockContact(ctx context.Context, who string) (Contact, error) 
 		}
 		ch.contact(contact.User)
 		ch.presence = true
-		jobs, err := tx.Jobs(contact.User, maxPage)
+		jobs, err := tx.Jobs(contact.User, allJobs)
 		if err != nil {
 			return vault.Contact{}, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/content"
+	"github.com/chate2e/chate2e/internal/relay"
 )
 
 func TestWho(t *testing.T) {
@@ -276,6 +277,37 @@ func TestRemove(t *testing.T) {
 		if !strings.HasSuffix(got, "< never mind") || !strings.Contains(got, "< accepted") || !strings.Contains(got, "missing 1") {
 			t.Errorf("Bob sees\n%s", got)
 		}
+	})
+}
+
+// A contact may be removed while the relay gives the keys of another for her: the
+// engine goes on, and nothing is held against her when she is added again.
+func TestRemovedWhileKeysAreInDoubt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		alice, bob, mallory := w.register("alice"), w.puppet(), w.puppet()
+		h := alice.corrupt()
+		alice.run()
+		asked := 0
+		h.onBundles(func(b *relay.BundlesResponse) {
+			if asked++; asked > 1 {
+				return
+			}
+			*b = mallory.bundles()
+			if _, err := alice.RemoveContact(t.Context(), bob.id()); err != nil {
+				t.Error(err)
+			}
+		})
+		alice.add(bob.id())
+		settle()
+		sent, err := alice.Send(t.Context(), bob.id(), "hello", client.SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if got := alice.state(sent.ID); got != client.StateSent || asked != 2 {
+			t.Errorf("asked %d times, and the message is %s", asked, got)
+		}
+		alice.pause() // which wants Run to have no error
 	})
 }
 

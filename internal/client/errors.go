@@ -102,7 +102,7 @@ var vaultErrors = []struct {
 }
 
 // refusal tells people what the relay says.
-func refusal(e *relay.Error) error {
+func refusal(e *relay.Error) *Error {
 	switch e.Code {
 	case relay.CodeUsernameTaken:
 		return fail(CodeNameTaken, e, "that username is taken")
@@ -116,19 +116,21 @@ func refusal(e *relay.Error) error {
 		return fail(CodeRefused, e, "the invitation is unknown, expired or used up")
 	case relay.CodeAccountDisabled:
 		return fail(CodeRefused, e, "the operator of the relay has disabled the account")
+	case relay.CodeBadProof:
+		return fail(CodeRefused, e, "the relay does not know this account: is it the one where the account was made?")
 	case relay.CodeWrongOrigin:
 		return fail(CodeRefused, e, "the relay goes by another name than the one it was reached by")
 	case relay.CodeRateLimited, relay.CodeTooManyConnections:
 		return fail(CodeRefused, e, "the relay wants a pause: too many requests")
-	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull:
+	case relay.CodeUnavailable, relay.CodeInternal, relay.CodeStorageFull, relay.CodeBadChallenge:
 		return fail(CodeUnreachable, e, "the relay cannot answer at the moment (%s)", e.Code)
 	default:
 		return fail(CodeRefused, e, "the relay refuses (%s)", e.Code)
 	}
 }
 
-// unreachable gives an error of the network its code; refusals of the relay keep
-// theirs, and so does the end of the caller's ctx.
+// unreachable gives an error of the network its code; refusals of the relay and
+// errors of the vault keep theirs, and so does the end of the caller's ctx.
 func unreachable(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -136,8 +138,14 @@ func unreachable(ctx context.Context, err error) error {
 	if refused, ok := errors.AsType[*relay.Error](err); ok {
 		return refusal(refused)
 	}
+	if own, ok := errors.AsType[*Error](err); ok {
+		return own
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if why := whyOffline(err); why != "" {
+		return fail(CodeUnreachable, err, "the relay does not answer: %s", why)
 	}
 	return fail(CodeUnreachable, err, "the relay does not answer")
 }

@@ -28,6 +28,7 @@ type hostile struct {
 	pushed  func(relay.Incoming) []relay.Incoming              // what becomes of an envelope
 	topic   func(relay.TopicUpdate) []relay.TopicUpdate
 	endless bool              // the mailbox is never said to be empty
+	twice   string            // method and part of the path of the request that is delivered twice
 	conns   []*websocket.Conn // to the person
 }
 
@@ -62,6 +63,7 @@ func (p *person) between() *hostile {
 				h.serveSocket(w, r, p.w.relay.pipe.dial)
 				return
 			}
+			h.repeat(r, proxy.Transport)
 			proxy.ServeHTTP(w, r)
 		}),
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -78,6 +80,39 @@ func (p *person) between() *hostile {
 	})
 	p.dial = network.dial
 	return h
+}
+
+// repeat delivers a request for the first time that is to be delivered twice, and
+// loses the answer.
+func (h *hostile) repeat(r *http.Request, to http.RoundTripper) {
+	h.mu.Lock()
+	method, path, wanted := strings.Cut(h.twice, " ")
+	wanted = wanted && r.Method == method && strings.Contains(r.URL.Path, path)
+	if wanted {
+		h.twice = ""
+	}
+	h.mu.Unlock()
+	if !wanted {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	first := r.Clone(r.Context())
+	first.RequestURI, first.URL = "", &url.URL{Scheme: "http", Host: "relay.test", Path: r.URL.Path}
+	first.Body = io.NopCloser(bytes.NewReader(body))
+	if res, err := to.RoundTrip(first); err == nil {
+		_ = res.Body.Close()
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+}
+
+// deliverTwice has the next request of a method and path delivered twice.
+func (h *hostile) deliverTwice(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.twice = what
 }
 
 var errNoAnswer = errors.New("no answer")

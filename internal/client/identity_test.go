@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"slices"
@@ -454,6 +455,69 @@ func sessionOf(t *testing.T, p, other *person) string {
 	return ""
 }
 
+// What a contact says of device lists is compared with what is known here: two lists
+// of one version, and one of ours that was never signed, show once and cost no message;
+// of hers that is newer the relay is asked for.
+func TestDeviceListsAreCompared(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		alice := w.register("alice")
+		h := alice.corrupt()
+		asked := 0
+		h.onAnswer("GET /devices", func(_ string, answer []byte) []byte { asked++; return answer })
+		alice.run()
+		settle()
+		var user relay.UserID
+		if err := user.UnmarshalText([]byte(alice.id)); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			what         string
+			change       func(own, peer *content.ListRef)
+			forks, asked int
+		}{
+			{"nothing wrong", func(_, _ *content.ListRef) {}, 0, 0},
+			{"another list of hers", func(own, _ *content.ListRef) { own.Hash[0]++ }, 1, 0},
+			{"another list of ours", func(_, peer *content.ListRef) { peer.Hash[0]++ }, 1, 0},
+			{"a newer list of ours", func(_, peer *content.ListRef) { peer.Version++ }, 1, 0},
+			{"has not seen ours at all", func(_, peer *content.ListRef) { *peer = content.ListRef{} }, 0, 0},
+			// The last, because it is asked for again and again.
+			{"a newer list of hers", func(own, _ *content.ListRef) { own.Version++ }, 0, 1},
+		} {
+			asked = 0
+			bob := w.puppet()
+			record := bob.start(alice.id, bob.identity)
+			list, err := bob.relay.Devices(ctx, user)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own := content.ListRef{Version: 1, Hash: sha256.Sum256(bob.list)}
+			peer := content.ListRef{Version: 1, Hash: sha256.Sum256(list)}
+			test.change(&own, &peer)
+			for range 2 {
+				bob.post(alice.id, bob.seal(record, content.Content{
+					OwnList: own, PeerList: peer, DeviceList: bob.list, Message: bob.text(test.what),
+				}.Pad()))
+				settle()
+			}
+			events, err := alice.Protocol(ctx, bob.id(), 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forks := 0
+			for _, e := range events {
+				if e.Kind == "refused" && e.Steps[0].Reason == "fork" {
+					forks++
+				}
+			}
+			items, err := alice.History(ctx, bob.id(), "", 10)
+			if forks != test.forks || asked != test.asked || len(items) != 2 || err != nil {
+				t.Errorf("%s: %d forks, asked %d times, %d messages, %v", test.what, forks, asked, len(items), err)
+			}
+		}
+	})
+}
+
 // A device list that is signed anew spreads, and the old one is refused from then
 // on.
 func TestDeviceListIsRenewed(t *testing.T) {
@@ -488,8 +552,8 @@ func TestDeviceListIsRenewed(t *testing.T) {
 	})
 }
 
-// The replay of a first message on a last-resort prekey is refused even when
-// everything else of it was forgotten.
+// The replay of a handshake on a last-resort prekey is refused even when everything else
+// of it was forgotten, and whatever message it comes with.
 func TestReplayOnALastResortPreKey(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		bob := w.register("bob").run()
@@ -507,18 +571,24 @@ func TestReplayOnALastResortPreKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := mallory.seal(record, content.Content{DeviceList: mallory.list, Message: mallory.text("pay me")}.Pad())
+		second := mallory.seal(record, content.Content{DeviceList: mallory.list, Message: mallory.text("again")}.Pad())
 		mallory.post(bob.id, first)
 		settle()
+		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 1 {
+			t.Errorf("Bob has %+v, %v", contacts, err)
+		}
 		if _, err := bob.RemoveContact(t.Context(), mallory.id()); err != nil {
 			t.Fatal(err)
 		}
 		bob.stop()                    // a month of pings takes its time
 		rest(61 * 24 * time.Hour / 2) // within the life of the prekey
 		bob.reopen().run()
-		mallory.post(bob.id, first)
-		settle()
-		if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
-			t.Errorf("Bob has %+v, %v", contacts, err)
+		for i, replay := range [][]byte{first, second} {
+			mallory.post(bob.id, replay)
+			settle()
+			if contacts, err := bob.Contacts(t.Context()); err != nil || len(contacts) != 0 {
+				t.Errorf("replay %d: Bob has %+v, %v", i, contacts, err)
+			}
 		}
 	})
 }

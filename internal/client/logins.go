@@ -11,11 +11,9 @@ import (
 // copy of itself. It is a hint: a relay can hide logins, or make them up.
 type logins struct{ c *Client }
 
-// NewLogin implements [relayclient.Logins]. The ID is stored before it is used: a
-// login whose answer got lost is our own as well.
-func (l logins) NewLogin(ctx context.Context) (relay.LoginID, error) {
-	id := relay.NewLoginID()
-	return id, l.c.update(ctx, func(tx *vault.Tx, _ *change) error { return tx.AddLogin(id) })
+// LoggingIn implements [relayclient.Logins].
+func (l logins) LoggingIn(ctx context.Context, id relay.LoginID) error {
+	return l.c.update(ctx, func(tx *vault.Tx, _ *change) error { return tx.AddLogin(id) })
 }
 
 // LoggedIn implements [relayclient.Logins].

@@ -20,6 +20,7 @@ const (
 	outboxPage    = 128 // jobs looked at together
 	outboxBatch   = 32  // jobs of one contact encrypted in one transaction
 	outboxWorkers = 4   // contacts served at the same time
+	allJobs       = -1  // of a contact, where none may be overlooked
 
 	// sealAttempts bounds how often the device list may change under one batch.
 	sealAttempts = 3
@@ -518,6 +519,9 @@ func (c *Client) setback(ctx context.Context, peer string, err error) error {
 // wait lets the jobs of a contact wait, for a reason that is hers.
 func (c *Client) wait(ctx context.Context, peer, reason string, atLeast time.Duration) error {
 	return c.update(ctx, func(tx *vault.Tx, _ *change) error {
+		if _, err := tx.Contact(peer); err != nil {
+			return ignoreNotFound(err) // removed meanwhile, and the jobs with it
+		}
 		lane, err := tx.Lane(peer)
 		if err != nil {
 			return err
@@ -531,6 +535,9 @@ func (c *Client) wait(ctx context.Context, peer, reason string, atLeast time.Dur
 func (c *Client) hold(ctx context.Context, peer string, cause *Error) error {
 	c.log.WarnContext(ctx, "the relay gave keys that do not belong to a user ID", "err", cause.Err)
 	return c.update(ctx, func(tx *vault.Tx, ch *change) error {
+		if _, err := tx.Contact(peer); err != nil {
+			return ignoreNotFound(err) // as in wait; there is nobody whose line it would be
+		}
 		lane, err := tx.Lane(peer)
 		if err != nil {
 			return err

@@ -68,11 +68,17 @@ type registration struct {
 	invite string
 }
 
+// Check returns [CodeUsage] for a registration that [Create] would not begin with.
+func (reg Registration) Check() error {
+	_, err := reg.own()
+	return err
+}
+
 // own checks what a registration says.
 func (reg Registration) own() (registration, error) {
 	server, err := relay.ParseServer(reg.Server)
 	if err != nil {
-		return registration{}, fail(CodeUsage, err, "that is not the URL of a relay, such as https://chat.example.org")
+		return registration{}, fail(CodeUsage, err, "that is not the URL of a relay, such as https://chat.example.org, or the link of an invitation")
 	}
 	r := registration{
 		own:    vault.Own{Relay: server.Origin.URL(), Device: firstDevice},

@@ -277,7 +277,7 @@ func (c *Client) moveContact(tx *vault.Tx, ch *change, old vault.Contact) error 
 // not encrypted out of the conversation, to be sent elsewhere: their numbers
 // belong to the old account.
 func (c *Client) takeUnsent(tx *vault.Tx, ch *change, old vault.Contact) ([]vault.Message, error) {
-	jobs, err := tx.Jobs(old.User, maxPage)
+	jobs, err := tx.Jobs(old.User, allJobs)
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +325,7 @@ func (c *Client) ContactStatus(ctx context.Context, who string) (ContactStatus, 
 		}
 		status.Reason = lane.Reason
 		if lane.Held {
-			jobs, err := tx.Jobs(contact.User, maxPage)
+			jobs, err := tx.Jobs(contact.User, allJobs)
 			if err != nil {
 				return err
 			}

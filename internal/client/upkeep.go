@@ -246,7 +246,7 @@ func release(tx *vault.Tx, ch *change, peer, reason string) error {
 
 // touchJobs tells that the messages of a contact's jobs have changed their state.
 func touchJobs(tx *vault.Tx, ch *change, peer string) error {
-	jobs, err := tx.Jobs(peer, maxPage)
+	jobs, err := tx.Jobs(peer, allJobs)
 	for _, job := range jobs {
 		ch.message(job.Message)
 	}

@@ -165,17 +165,10 @@ func NewTopicID() TopicID {
 	return id
 }
 
-// LoginID names one login of a device. It is chosen at random by whoever logs in, so
-// that a device can tell its own logins from those of a copy of its keys. As text it
+// LoginID names one login of a device, or one registration: see [LoginIDOf]. A device
+// that writes its own down can tell them from those of a copy of its keys. As text it
 // is 32 hexadecimal digits.
 type LoginID [LoginIDSize]byte
-
-// NewLoginID returns a random ID.
-func NewLoginID() LoginID {
-	var id LoginID
-	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
-	return id
-}
 
 // MarshalText implements [encoding.TextMarshaler].
 func (id LoginID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:]), nil }

@@ -27,10 +27,8 @@ type TokenRequest struct {
 	UserID UserID       `json:"user_id"`
 	Device DeviceNumber `json:"device" doc:"1 to 127"`
 	Proof  Proof        `json:"proof"`
-	// Login and Replaces may be left out. A relay makes an ID up for a login that has
-	// none.
-	Login    LoginID `json:"login_id,omitzero" doc:"random, and new for every login; later logins are told of it"`
-	Replaces string  `json:"replaces,omitempty" doc:"the token that the same process used until now; its connections go on, those of other tokens of the device end"`
+	// Replaces may be left out.
+	Replaces string `json:"replaces,omitempty" doc:"the token that the same process used until now; its connections go on, those of other tokens of the device end"`
 }
 
 // TokenResponse answers POST /v1/token. Token is a secret: parse it with
@@ -39,7 +37,7 @@ type TokenResponse struct {
 	Token     string `json:"token" doc:"43 characters of URL-safe base64, for the Authorization header and the first frame"`
 	ExpiresAt Millis `json:"expires_at"`
 	// Before is missing from the answers of relays that do not remember logins.
-	Before []LoginID `json:"logins_before,omitempty" doc:"the logins of the device before this one, oldest first, at most 8"`
+	Before []LoginID `json:"logins_before,omitempty" doc:"the logins and the registration of the device before this one, oldest first, at most 8: of each, the first 16 bytes of SHA-256(\"ChatE2E relay login ID v1\" 0x00 ‖ its challenge)"`
 }
 
 // RegisterRequest is the body of POST /v1/register. Everything in it is stored in
@@ -51,7 +49,6 @@ type RegisterRequest struct {
 	Username   Username     `json:"username,omitempty" doc:"3 to 24 characters out of a-z, 0-9 and _"`
 	Invite     string       `json:"invite,omitempty" doc:"the invitation, if the relay wants one"`
 	Prekeys    []Prekey     `json:"prekeys" doc:"at least one signed and one kem_last_resort"`
-	Login      LoginID      `json:"login_id,omitzero" doc:"random, and new for every attempt; later logins are told of it"`
 }
 
 // RegisterResponse answers POST /v1/register. Token is a secret, as in

@@ -15,10 +15,25 @@ import (
 const (
 	loginLabel    = "ChatE2E relay login v1\x00"
 	registerLabel = "ChatE2E relay register v1\x00"
+	loginIDLabel  = "ChatE2E relay login ID v1\x00"
 )
 
 // MaxChallenge is the largest challenge a client signs, in bytes.
 const MaxChallenge = 64
+
+// LoginIDOf returns the ID of the login that answers a challenge: the first 16 bytes
+// of
+//
+//	SHA-256("ChatE2E relay login ID v1" 0x00 ‖ challenge)
+//
+// Whoever logs in cannot choose it, since a challenge is good for one answer: a copy
+// of a device's keys cannot pass its login off as one that the device has made.
+func LoginIDOf(challenge []byte) LoginID {
+	hash := sha256.New()
+	hash.Write([]byte(loginIDLabel))
+	hash.Write(challenge)
+	return LoginID(hash.Sum(nil)[:LoginIDSize])
+}
 
 // LoginMessage returns what a device signs to get a token:
 //

@@ -24,14 +24,14 @@ type Signer interface {
 	Sign(message []byte) []byte
 }
 
-// Logins remembers the logins of a device. A login whose ID it did not give out was
-// made by somebody else with the device's keys.
+// Logins remembers the logins of a device. A login that it was not told of beforehand
+// was made by somebody else with the device's keys.
 type Logins interface {
-	// NewLogin returns the ID of a login that is about to be made. It is durable
-	// before NewLogin returns.
-	NewLogin(ctx context.Context) (relay.LoginID, error)
-	// LoggedIn is told, after a login, of those that the relay says came before it:
-	// at most [relay.MaxLogins].
+	// LoggingIn is told of a login, or a registration, that is about to be made. The
+	// ID is durable when it returns: one whose answer gets lost is our own as well.
+	LoggingIn(ctx context.Context, id relay.LoginID) error
+	// LoggedIn is told, after it, of those that the relay says came before: at most
+	// [relay.MaxLogins], and none before a registration.
 	LoggedIn(ctx context.Context, before []relay.LoginID) error
 }
 
@@ -250,7 +250,8 @@ func (c *Client) authorized(ctx context.Context, q call, response any) error {
 }
 
 // token returns the token there is, or logs in if there is none, or none but the
-// one given, which the relay has refused.
+// one given, which the relay has refused. That one stays until there is another: the
+// login that succeeds in the end says which it replaces.
 func (c *Client) token(ctx context.Context, refused relay.Token) (relay.Token, error) {
 	var token relay.Token
 	select {
@@ -262,7 +263,6 @@ func (c *Client) token(ctx context.Context, refused relay.Token) (relay.Token, e
 	if !token.IsZero() && (refused.IsZero() || token.Hash() != refused.Hash()) {
 		return token, nil
 	}
-	token = relay.Token{}
 	fresh, err := c.logIn(ctx, refused)
 	if err != nil {
 		return relay.Token{}, err
@@ -283,34 +283,53 @@ func (c *Client) challenge(ctx context.Context) ([]byte, error) {
 	return r.Challenge, nil
 }
 
-// newLogin returns the ID of a login that is about to be made.
-func (c *Client) newLogin(ctx context.Context) (relay.LoginID, error) {
-	if c.cfg.Logins == nil {
-		return relay.NewLoginID(), nil
+// answerChallenge gets a challenge and has it answered. If the relay says that it was
+// answered before, a network has delivered the answer twice, and the one to the first
+// is lost: another challenge finds out what has become of it.
+func (c *Client) answerChallenge(ctx context.Context, answer func(challenge []byte) error) error {
+	for attempt := 0; ; attempt++ {
+		challenge, err := c.challenge(ctx)
+		if err == nil {
+			err = c.loggingIn(ctx, challenge)
+		}
+		if err == nil {
+			err = answer(challenge)
+		}
+		if attempt > 0 || !errors.Is(err, &relay.Error{Code: relay.CodeBadChallenge}) {
+			return err
+		}
 	}
-	return c.cfg.Logins.NewLogin(ctx)
+}
+
+// loggingIn notes that a challenge is about to be answered.
+func (c *Client) loggingIn(ctx context.Context, challenge []byte) error {
+	if c.cfg.Logins == nil {
+		return nil
+	}
+	return c.cfg.Logins.LoggingIn(ctx, relay.LoginIDOf(challenge))
+}
+
+// loggedIn notes that the relay has taken the answer.
+func (c *Client) loggedIn(ctx context.Context, before []relay.LoginID) error {
+	if c.cfg.Logins == nil {
+		return nil
+	}
+	return c.cfg.Logins.LoggedIn(ctx, before)
 }
 
 // logIn gets a token that takes the place of the one used until now, if there was
 // one.
 func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, error) {
-	challenge, err := c.challenge(ctx)
-	if err != nil {
-		return relay.Token{}, err
-	}
-	id, err := c.newLogin(ctx)
-	if err != nil {
-		return relay.Token{}, err
-	}
-	request := relay.TokenRequest{Login: id}
+	request := relay.TokenRequest{UserID: c.cfg.Address.User, Device: c.cfg.Address.Device}
 	if !replaced.IsZero() {
 		request.Replaces = replaced.Text()
 	}
-	message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
-	request.UserID, request.Device = c.cfg.Address.User, c.cfg.Address.Device
-	request.Proof = relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)}
 	var r relay.TokenResponse
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: request}, &r); err != nil {
+	if err := c.answerChallenge(ctx, func(challenge []byte) error {
+		message := relay.LoginMessage(c.cfg.Server, challenge, c.cfg.Address)
+		request.Proof = relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)}
+		return c.do(ctx, call{method: http.MethodPost, path: "/v1/token", body: request}, &r)
+	}); err != nil {
 		return relay.Token{}, err
 	}
 	token, err := parseToken(r.Token)
@@ -320,12 +339,7 @@ func (c *Client) logIn(ctx context.Context, replaced relay.Token) (relay.Token, 
 	if len(r.Before) > relay.MaxLogins {
 		return relay.Token{}, fmt.Errorf("%w (%d logins before)", ErrNotARelay, len(r.Before))
 	}
-	if c.cfg.Logins != nil {
-		if err := c.cfg.Logins.LoggedIn(ctx, r.Before); err != nil {
-			return relay.Token{}, err
-		}
-	}
-	return token, nil
+	return token, c.loggedIn(ctx, r.Before)
 }
 
 func parseToken(text string) (relay.Token, error) {
@@ -374,20 +388,14 @@ type Registration struct {
 func (c *Client) Register(ctx context.Context, r Registration) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	challenge, err := c.challenge(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := c.newLogin(ctx)
-	if err != nil {
-		return err
-	}
-	message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
 	var response relay.RegisterResponse
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
-		DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys), Login: id,
-		Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
-	}}, &response); err != nil {
+	if err := c.answerChallenge(ctx, func(challenge []byte) error {
+		message := relay.RegisterMessage(c.cfg.Server, challenge, c.cfg.Address, r.DeviceList, r.Username)
+		return c.do(ctx, call{method: http.MethodPost, path: "/v1/register", body: relay.RegisterRequest{
+			DeviceList: r.DeviceList, Device: c.cfg.Address.Device, Username: r.Username, Invite: r.Invite, Prekeys: list(r.Prekeys),
+			Proof: relay.Proof{Origin: c.cfg.Server, Challenge: challenge, Signature: c.cfg.Identity.Sign(message)},
+		}}, &response)
+	}); err != nil {
 		return err
 	}
 	if response.UserID != c.cfg.Address.User || response.Device != c.cfg.Address.Device {
@@ -395,6 +403,9 @@ func (c *Client) Register(ctx context.Context, r Registration) error {
 	}
 	token, err := parseToken(response.Token)
 	if err != nil {
+		return err
+	}
+	if err := c.loggedIn(ctx, nil); err != nil {
 		return err
 	}
 	select {

@@ -313,8 +313,10 @@ func (c *Conn) answer(ref uint64, err error) {
 
 // Send is [Client.Send] over the connection. If it returns because ctx has ended
 // or the connection broke, the envelopes may be stored; sending the same bytes
-// again does no harm. A relay that does not answer within twice the time that
-// Config gives a request has lost something: that is the end of the connection.
+// again does no harm. A [*relay.Error] is the answer to this send alone: what a relay
+// says when it ends the connection refuses none. One that does not answer within
+// twice the time that Config gives a request has lost something: that is the end of
+// the connection.
 func (c *Conn) Send(ctx context.Context, to relay.UserID, envelopes []relay.Outgoing) error {
 	waiter := make(chan error, 1)
 	c.mu.Lock()
@@ -332,7 +334,7 @@ func (c *Conn) Send(ctx context.Context, to relay.UserID, envelopes []relay.Outg
 		return &relay.Error{Code: relay.CodeTooLarge, Detail: "too large for a frame"}
 	}
 	if err := c.write(ctx, frame); err != nil {
-		return err
+		return noRefusal(err)
 	}
 	patience := time.NewTimer(c.patience)
 	defer patience.Stop()
@@ -349,8 +351,17 @@ func (c *Conn) Send(ctx context.Context, to relay.UserID, envelopes []relay.Outg
 	case err := <-waiter: // the answer came first
 		return err
 	default:
-		return c.reason()
+		return noRefusal(c.reason())
 	}
+}
+
+// noRefusal makes the reason why a connection ended one that nobody takes for the
+// relay's answer to a send.
+func noRefusal(err error) error {
+	if _, ok := errors.AsType[*relay.Error](err); ok {
+		return fmt.Errorf("relayclient: connection lost: %v", err) //nolint:errorlint // which is the point
+	}
+	return err
 }
 
 // Ack tells the relay that envelopes are stored here and may be deleted there.

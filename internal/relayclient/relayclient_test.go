@@ -1,6 +1,7 @@
 package relayclient_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,6 +123,84 @@ func TestLoggingInAgain(t *testing.T) {
 	}
 }
 
+// A login says which token it replaces, also when others have failed since that one was
+// refused: else the relay would end the connections of our own.
+func TestLoginsSayWhatTheyReplace(t *testing.T) {
+	h := &hostile{ServeMux: http.NewServeMux()}
+	h.HandleFunc("POST /v1/challenge", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, relay.ChallengeResponse{Challenge: []byte("challenge"), ExpiresAt: 1})
+	})
+	var good, replaced string
+	var failures int
+	h.HandleFunc("POST /v1/token", func(w http.ResponseWriter, r *http.Request) {
+		var body relay.TokenRequest
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		if failures--; failures >= 0 {
+			refuse(w, &relay.Error{Code: relay.CodeUnavailable})
+			return
+		}
+		good, replaced = relay.NewToken().Text(), body.Replaces
+		answer(w, relay.TokenResponse{Token: good, ExpiresAt: 1})
+	})
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+good {
+			refuse(w, &relay.Error{Code: relay.CodeUnauthorized})
+			return
+		}
+		answer(w, relay.AccountResponse{UserID: us.User, Device: 1})
+	})
+	c := clientOf(t, h)
+	if _, err := c.Account(t.Context()); err != nil || replaced != "" {
+		t.Fatalf("the first login replaces %q, %v", replaced, err)
+	}
+	first := good
+	good, failures = "", 3
+	for range 3 {
+		if _, err := c.Account(t.Context()); !errors.Is(err, &relay.Error{Code: relay.CodeUnavailable}) {
+			t.Errorf("with a login that fails: %v", err)
+		}
+	}
+	if _, err := c.Account(t.Context()); err != nil || replaced != first {
+		t.Errorf("the login afterwards replaces %q, want %q; %v", replaced, first, err)
+	}
+}
+
+// An answer has 8 MiB at most. Of a longer one, be it without end, no more is read.
+func TestLargestAnswer(t *testing.T) {
+	const largest = 8 << 20
+	var size, written atomic.Int64
+	h := newHostile()
+	h.HandleFunc("GET /v1/account", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := json.Marshal(relay.AccountResponse{UserID: us.User, Device: 1})
+		if err != nil {
+			t.Error(err)
+		}
+		spaces := bytes.Repeat([]byte(" "), 1<<16)
+		for left := size.Load() - int64(len(b)); left > 0; {
+			n, err := w.Write(spaces[:min(left, int64(len(spaces)))])
+			if err != nil {
+				return // it has gone
+			}
+			written.Add(int64(n))
+			left -= int64(n)
+		}
+		_, _ = w.Write(b)
+	})
+	c := clientOf(t, h)
+	for n, ok := range map[int64]bool{largest: true, largest + 1: false, 1 << 40: false} {
+		size.Store(n)
+		written.Store(0)
+		if _, err := c.Account(t.Context()); (err == nil) != ok {
+			t.Errorf("an answer of %d bytes: %v", n, err)
+		}
+		if got := written.Load(); got > 4*largest {
+			t.Errorf("%d MiB were read of an answer of %d bytes", got>>20, n)
+		}
+	}
+}
+
 func TestAnswersOfAHostileRelay(t *testing.T) {
 	bundle := func(change func(*relay.Bundle)) relay.BundlesResponse {
 		b := relay.Bundle{
@@ -158,7 +237,8 @@ func TestAnswersOfAHostileRelay(t *testing.T) {
 		"a broken list": {handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"user_id":"x"}`)) }},
 		"a redirect": {handler: func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v1/account" {
-				panic("the redirect was followed")
+				answer(w, relay.AccountResponse{UserID: us.User, Device: 1}) // the redirect was followed
+				return
 			}
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}},
@@ -458,6 +538,7 @@ func TestAnswersToSends(t *testing.T) {
 			case "no":
 				write(ctx, ws, relay.AppendRefused(nil, s.Ref, &relay.Error{Code: relay.CodeMailboxFull}))
 			case "end":
+				write(ctx, ws, relay.AppendBye(nil, &relay.Error{Code: relay.CodeBadRequest, Detail: "malformed frame"}))
 				return
 			}
 		}
@@ -493,8 +574,14 @@ func TestAnswersToSends(t *testing.T) {
 	if err := send(t.Context(), strings.Repeat("x", relay.MaxFrame)); !errors.Is(err, &relay.Error{Code: relay.CodeTooLarge}) {
 		t.Errorf("too large for a frame: %v", err)
 	}
-	if err := send(t.Context(), "end"); err == nil {
-		t.Error("a send on a connection that ends succeeded")
+	for range 2 { // while the connection ends, and afterwards: neither send was refused
+		_, refused := errors.AsType[*relay.Error](send(t.Context(), "end"))
+		if err := send(t.Context(), "end"); err == nil || refused {
+			t.Errorf("a send on a connection that ends: %v, refused %v", err, refused)
+		}
+	}
+	if _, err := conn.Next(t.Context()); !errors.Is(err, &relay.Error{Code: relay.CodeBadRequest}) {
+		t.Errorf("the connection ended with %v", err)
 	}
 	if err := conn.Close(); err != nil {
 		t.Error(err)

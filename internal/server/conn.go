@@ -64,6 +64,7 @@ type conn struct {
 	number  uint64   // grows with every connection
 	session mailbox.Session
 	token   [32]byte // SHA-256 of the token it goes by; guarded by s.mu once registered
+	taken   uint64   // places taken by logins before the token was looked at
 	member  bus.Member
 
 	writers sync.WaitGroup
@@ -221,8 +222,15 @@ func (c *conn) run(welcome bool) {
 	c.member = c.s.bus.Join(c.session.Address, c)
 	defer c.member.Leave()
 	// Registered and joined before the first look, so that nothing falls between.
-	c.s.register(c)
+	token := c.token
+	doubtful := c.s.register(c)
 	defer c.s.unregister(c)
+	if doubtful {
+		if _, err := c.s.store.Session(context.Background(), token, time.Now()); err != nil {
+			c.fail(err)
+			return
+		}
+	}
 	c.Wake()
 	c.read()
 }
@@ -305,7 +313,7 @@ func (c *conn) authenticate(ctx context.Context) bool {
 		c.close(websocket.StatusPolicyViolation, errUnauthorized)
 		return false
 	}
-	c.token = token.Hash()
+	c.token, c.taken = token.Hash(), c.s.takenPlaces()
 	if c.session, err = c.s.store.Session(ctx, c.token, time.Now()); err != nil {
 		c.fail(err)
 		return false

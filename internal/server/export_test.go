@@ -14,8 +14,17 @@ var (
 // RequestsAtATime is how many requests of one device are served at a time.
 const RequestsAtATime = requestsAtATime
 
+// TopicsPerHour is how many frames about topics one device may send.
+const TopicsPerHour = topicsPerHour
+
 // PanicLog returns what the log of [http.Server] is written to.
 func PanicLog(log *slog.Logger) io.Writer { return panicLog{log} }
+
+// MaxInFlight and MaxInFlightBytes bound the sends of one connection that wait.
+const (
+	MaxInFlight      = maxInFlight
+	MaxInFlightBytes = maxInFlightBytes
+)
 
 // MaxPendingBytes bounds the sends that wait for a transaction.
 const MaxPendingBytes = maxPendingBytes

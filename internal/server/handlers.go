@@ -68,13 +68,10 @@ func (s *Server) checkProof(p *relay.Proof, now time.Time) (nonce [challengeNonc
 }
 
 // newLogin makes a token for a device that has proved itself.
-func (s *Server) newLogin(c *call, address relay.Address, id relay.LoginID, nonce [challengeNonce]byte, expires time.Time) (relay.Token, mailbox.Login) {
-	if id == (relay.LoginID{}) {
-		id = relay.NewLoginID() // a login without one shall not go unnoticed
-	}
+func (s *Server) newLogin(c *call, address relay.Address, proof *relay.Proof, nonce [challengeNonce]byte, expires time.Time) (relay.Token, mailbox.Login) {
 	token := relay.NewToken()
 	return token, mailbox.Login{
-		ID:      id,
+		ID:      relay.LoginIDOf(proof.Challenge),
 		Address: address, TokenHash: token.Hash(), Expires: c.now.Add(s.cfg.TokenLife).Truncate(time.Millisecond),
 		Challenge: nonce, ChallengeExpires: expires,
 	}
@@ -97,7 +94,7 @@ func token(s *Server, c *call, body *relay.TokenRequest) (any, error) {
 	if !curve.PublicKey(key).Verify(message, body.Proof.Signature) || !known {
 		return nil, errBadProof
 	}
-	fresh, login := s.newLogin(c, address, body.Login, nonce, expires)
+	fresh, login := s.newLogin(c, address, &body.Proof, nonce, expires)
 	if body.Replaces != "" {
 		replaced, err := relay.ParseToken(body.Replaces)
 		if err != nil {
@@ -138,6 +135,9 @@ func (s *Server) mayTakeOver(login *mailbox.Login, now time.Time) bool {
 // in again and is told of this login. Connections of the token it replaces go on as
 // connections of the new one.
 func (s *Server) takeOver(login *mailbox.Login) {
+	s.mu.Lock()
+	s.taken++ // connections that are not registered yet look again
+	s.mu.Unlock()
 	s.each(login.Address, func(conn *conn) {
 		switch {
 		case login.Keep != nil && conn.token == *login.Keep:
@@ -193,7 +193,7 @@ func register(s *Server, c *call, body *relay.RegisterRequest) (any, error) {
 			return nil, badRequest("a signed and a last-resort prekey are needed")
 		}
 	}
-	fresh, login := s.newLogin(c, address, body.Login, nonce, expires)
+	fresh, login := s.newLogin(c, address, &body.Proof, nonce, expires)
 	if _, err := s.store.Register(c.Context(), mailbox.Registration{
 		User: user, List: stored, Username: body.Username, Prekeys: body.Prekeys, Invite: invite, Login: login,
 	}, c.now); err != nil {

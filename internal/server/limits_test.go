@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/chate2e/chate2e/internal/account"
+	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/server"
 	"github.com/chate2e/chate2e/signal/curve"
@@ -414,6 +418,67 @@ func TestSendsThatWait(t *testing.T) {
 			t.Errorf("%d MiB were taken, want %d", n>>20, server.MaxPendingBytes>>20)
 		}
 	})
+}
+
+// stuckStore is a store whose transactions wait until go is closed.
+type stuckStore struct {
+	mailbox.Store
+
+	proceed chan struct{}
+}
+
+func (s *stuckStore) Commit(ctx context.Context, batch *mailbox.Batch, now time.Time) error {
+	<-s.proceed
+	return s.Store.Commit(ctx, batch, now)
+}
+
+// A connection is not read from while it has so many sends, or so much of them, that
+// wait for the store; all of them are answered in the end.
+func TestSendsInFlight(t *testing.T) {
+	for what, test := range map[string]struct{ body, most, buffered int }{
+		"small ones": {10, server.MaxInFlight, 20},
+		"large ones": {relay.MaxBody, server.MaxInFlightBytes / relay.MaxBody, 2},
+	} {
+		path := filepath.Join(t.TempDir(), "relay.db")
+		synctest.Test(t, func(t *testing.T) {
+			o, stuck := open(), &stuckStore{proceed: make(chan struct{})}
+			o.path = path
+			o.wrap = func(store mailbox.Store) mailbox.Store { stuck.Store = store; return stuck }
+			n := start(t, o)
+			alice, bob := n.register(t), n.register(t)
+			s := n.authenticated(t, alice)
+			count := 2 * test.most
+			var written atomic.Int64
+			go func() {
+				for ref := range count {
+					frame := relay.AppendSend(nil, relay.Send{
+						Ref: uint64(ref + 1), To: bob.address.User, Envelopes: outgoing(strings.Repeat("x", test.body)),
+					})
+					if err := s.Write(t.Context(), websocket.MessageBinary, frame); err != nil {
+						t.Errorf("%s: %v", what, err)
+						return
+					}
+					written.Add(1)
+				}
+			}()
+			synctest.Wait()
+			if got := int(written.Load()); got < test.most || got > test.most+test.buffered {
+				t.Errorf("%s: %d were taken, want %d", what, got, test.most)
+			}
+			close(stuck.proceed)
+			for answered := 0; answered < count; {
+				refs, err := relay.ParseSent(s.next(t, relay.FrameSent))
+				if err != nil {
+					t.Fatal(err)
+				}
+				answered += len(refs)
+			}
+			_ = s.CloseNow()
+			if err := n.stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
 
 // Strangers who fetch a person's bundles use up at most her quota of one-time

@@ -2,11 +2,15 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/chate2e/chate2e/internal/mailbox"
 	"github.com/chate2e/chate2e/internal/relay"
 	"github.com/chate2e/chate2e/internal/relayclient"
 )
@@ -18,12 +22,11 @@ type notebook struct {
 	before []relay.LoginID // at the newest login
 }
 
-func (b *notebook) NewLogin(context.Context) (relay.LoginID, error) {
+func (b *notebook) LoggingIn(_ context.Context, id relay.LoginID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id := relay.NewLoginID()
 	b.own = append(b.own, id)
-	return id, nil
+	return nil
 }
 
 func (b *notebook) LoggedIn(_ context.Context, before []relay.LoginID) error {
@@ -141,8 +144,80 @@ func TestALoginTakesOver(t *testing.T) {
 	})
 }
 
-// A login without an ID is remembered as well, and what it replaces must be a token.
-func TestLoginsWithoutAnID(t *testing.T) {
+// slowLook is a store whose answer about a token may take its time.
+type slowLook struct {
+	mailbox.Store
+
+	meanwhile atomic.Pointer[func()] // happens once, before the answer comes
+}
+
+func (s *slowLook) Session(ctx context.Context, hash [32]byte, now time.Time) (mailbox.Session, error) {
+	session, err := s.Store.Session(ctx, hash, now)
+	if do := s.meanwhile.Swap(nil); do != nil {
+		(*do)()
+	}
+	return session, err
+}
+
+// A connection whose token is revoked while it is being looked at ends like one that
+// was there before.
+func TestALoginTakesOverWhatIsJustConnecting(t *testing.T) {
+	path := t.TempDir() + "/relay.db"
+	synctest.Test(t, func(t *testing.T) {
+		o, look := open(), new(slowLook)
+		o.path = path
+		o.wrap = func(store mailbox.Store) mailbox.Store { look.Store = store; return look }
+		n := start(t, o)
+		alice := n.register(t)
+		var hers notebook
+		original, twin := n.opened(t, alice, &hers), n.opened(t, alice, new(notebook))
+		if err := original.LogIn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		hers.own = append(hers.own, hers.before...) // the registration
+		look.meanwhile.Store(new(func() {
+			if err := twin.LogIn(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}))
+		conn, err := original.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if ended(conn) { // it may have got as far as that
+			if conn, err = original.Dial(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		if hers.foreign() != 1 {
+			t.Error("the original goes on beside the copy, and is not told")
+		}
+		// Somebody else's login in that moment ends nothing.
+		bob := n.register(t)
+		look.meanwhile.Store(new(func() {
+			if err := bob.client.LogIn(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}))
+		conn, err = original.Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if ended(conn) {
+			t.Error("it ends with somebody else's login")
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A login has the ID that its challenge gives it, which whoever logs in cannot choose;
+// and what it replaces must be a token.
+func TestLoginIDs(t *testing.T) {
 	n := start(t, open())
 	alice := n.register(t)
 	var hers notebook
@@ -151,14 +226,18 @@ func TestLoginsWithoutAnID(t *testing.T) {
 		t.Fatal(err)
 	}
 	hers.own = append(hers.own, hers.before...)
-	if err := n.logIn(t, alice.address, alice.proof(n, n.challenge(t))); err != nil {
+	challenge := n.challenge(t)
+	if err := n.logIn(t, alice.address, alice.proof(n, challenge)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := original.Account(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := hers.foreign(); got != 1 {
-		t.Errorf("%d logins of others, want 1", got)
+	if got := hers.foreign(); got != 1 || !slices.Contains(hers.before, relay.LoginIDOf(challenge)) {
+		t.Errorf("%d logins of others, want 1: %v", got, hers.before)
+	}
+	if err := n.logIn(t, alice.address, alice.proof(n, challenge)); !errors.Is(err, &relay.Error{Code: relay.CodeBadChallenge}) {
+		t.Errorf("a second login under one ID: %v", err)
 	}
 	body := relay.TokenRequest{UserID: alice.address.User, Device: 1, Proof: alice.proof(n, n.challenge(t)), Replaces: "no token"}
 	if got := n.http(t, "POST", "/v1/token", "", body).status; got != 400 {

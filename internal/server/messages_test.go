@@ -815,6 +815,48 @@ func TestManyTopicsAtOnce(t *testing.T) {
 	}
 }
 
+// Whoever has all the contacts there may be keeps her connection, repeating her
+// presence every two minutes for hours; one frame beyond the limit ends it.
+func TestTopicQuota(t *testing.T) {
+	path := t.TempDir() + "/relay.db"
+	synctest.Test(t, func(t *testing.T) {
+		o := open()
+		o.path = path
+		n := start(t, o)
+		conn := n.register(t).connect(t)
+		publish := func(i int) error {
+			return conn.Publish(t.Context(), relay.TopicID{byte(i), byte(i >> 8)}, []byte("here"))
+		}
+		for range 35 {
+			for i := range relay.MaxTopics {
+				if err := publish(i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		time.Sleep(time.Hour)
+		for range server.TopicsPerHour {
+			if err := publish(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ended(conn) {
+			t.Fatal("the connection ended within the limit")
+		}
+		_ = publish(0) // which may see the end already
+		if !ended(conn) {
+			t.Error("the connection goes on beyond the limit")
+		}
+		if err := publish(0); !errors.Is(err, &relay.Error{Code: relay.CodeRateLimited}) {
+			t.Errorf("ended with %v", err)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // A value is kept as long as its publisher is connected, and nothing else of the
 // frame it came in: else a thousand small values could hold 256 MB.
 func TestLargeFramesOfSmallValues(t *testing.T) {
@@ -920,8 +962,8 @@ func TestStopping(t *testing.T) {
 			for i := 0; ; i++ {
 				body := fmt.Sprint(w, "-", i)
 				if err := from.Send(t.Context(), bob.address.User, outgoing(body)); err != nil {
-					e, ok := errors.AsType[*relay.Error](err)
-					if !ok || e.Code != relay.CodeUnavailable {
+					e, refused := errors.AsType[*relay.Error](err)
+					if refused && e.Code != relay.CodeUnavailable {
 						t.Errorf("sending while stopping: %v", err)
 					}
 					return
@@ -940,11 +982,13 @@ func TestStopping(t *testing.T) {
 		t.Fatalf("stopping: %v", err)
 	}
 	wg.Wait()
-	var err error
-	for err == nil {
-		_, err = conn.Next(t.Context())
+	for what, conn := range map[string]*relayclient.Conn{"the sending connection": from, "the other connection": conn} {
+		var err error
+		for err == nil {
+			_, err = conn.Next(t.Context())
+		}
+		wantCode(t, what, err, relay.CodeUnavailable)
 	}
-	wantCode(t, "the other connection", err, relay.CodeUnavailable)
 
 	o.path = n.path
 	n = start(t, o)

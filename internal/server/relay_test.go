@@ -76,10 +76,11 @@ type node struct {
 type option struct {
 	server server.Config
 	limits mailbox.Limits
-	tcp    bool         // real loopback connections
-	listen string       // with tcp; 127.0.0.1:0 if empty
-	path   string       // of the database; a fresh one if empty
-	full   *atomic.Bool // while it is true the disk is full; may be nil
+	tcp    bool                              // real loopback connections
+	listen string                            // with tcp; 127.0.0.1:0 if empty
+	path   string                            // of the database; a fresh one if empty
+	full   *atomic.Bool                      // while it is true the disk is full; may be nil
+	wrap   func(mailbox.Store) mailbox.Store // may be nil
 }
 
 // fullDisk is a store that has no room for new envelopes while full is true.
@@ -140,6 +141,9 @@ func start(t *testing.T, o option) *node {
 	var store mailbox.Store = n.store
 	if o.full != nil {
 		store = &fullDisk{n.store, o.full}
+	}
+	if o.wrap != nil {
+		store = o.wrap(store)
 	}
 	if n.server, err = server.New(store, bus.NewLocal(), cfg); err != nil {
 		t.Fatal(err)

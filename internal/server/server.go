@@ -97,14 +97,17 @@ type Server struct {
 
 	mu       sync.Mutex
 	draining bool                             // guarded by mu
+	taken    uint64                           // logins that took the place of others; guarded by mu
 	conns    map[relay.Address]map[*conn]bool // guarded by mu
 	fresh    map[*conn]bool                   // that have not logged in; guarded by mu
 	live     sync.WaitGroup                   // connections; added to under mu while not draining
 }
 
 const (
-	// topicsPerHour is how many frames about topics one device may send.
-	topicsPerHour = 3600
+	// topicsPerHour is how many frames about topics one device may send: twice as many
+	// as a client sends that has all the topics it may have, and repeats its values every
+	// two minutes (docs/PROTOCOL.md, Presence).
+	topicsPerHour = 2 * 30 * relay.MaxTopics
 	// takeoversPerHour is how many logins of one device end other connections of it. It
 	// keeps two copies of a profile from throwing each other out for ever: they have
 	// noticed by then, and share the mailbox.
@@ -298,13 +301,23 @@ func (s *Server) settled(c *conn) {
 	delete(s.fresh, c)
 }
 
-// register makes a connection known, so that it can be ended with the others.
-func (s *Server) register(c *conn) {
+// takenPlaces returns how many logins have taken the place of others so far.
+func (s *Server) takenPlaces() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.taken
+}
+
+// register makes a connection known, so that it can be ended with the others. It
+// reports whether a login, of whichever device, may have revoked the connection's
+// token between the look at it and this.
+func (s *Server) register(c *conn) (doubtful bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	doubtful = c.taken != s.taken
 	if s.draining {
 		c.close(websocket.StatusServiceRestart, errStopping)
-		return
+		return doubtful
 	}
 	conns := s.conns[c.session.Address]
 	if conns == nil {
@@ -323,6 +336,7 @@ func (s *Server) register(c *conn) {
 		})
 	}
 	conns[c] = true
+	return doubtful
 }
 
 func (s *Server) unregister(c *conn) {

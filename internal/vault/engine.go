@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// Jobs returns the first n jobs to a peer, in the order of sending, whatever its
-// lane says.
+// Jobs returns the first n jobs to a peer, all of them if n is negative, in the order
+// of sending, whatever its lane says.
 func (tx *Tx) Jobs(peer string, n int) ([]Job, error) {
 	return list(tx, scanJob, selectJob+`WHERE j.peer = ? ORDER BY j.id LIMIT ?`, peer, n)
 }
@@ -28,10 +28,10 @@ func Remove(dir string) error {
 	}
 	for _, name := range []string{keyName, newKeyName, databaseName, databaseName + "-wal", databaseName + "-shm"} {
 		if err := removeIfThere(filepath.Join(dir, name)); err != nil {
-			return errors.Join(err, lock.Close())
+			return errors.Join(err, unlockProfile(lock))
 		}
 	}
-	if err := errors.Join(syncDir(dir), lock.Close()); err != nil {
+	if err := errors.Join(syncDir(dir), unlockProfile(lock)); err != nil {
 		return err
 	}
 	return removeIfThere(filepath.Join(dir, lockName))

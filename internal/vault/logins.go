@@ -19,9 +19,10 @@ const (
 // counterLogins counts the logins that the relay has answered.
 const counterLogins = "logins"
 
-// AddLogin stores the ID of a login that this profile is about to make.
+// AddLogin stores the ID of a login that this profile is about to make. One that is
+// known already, as a relay brings about that repeats itself, stays what it is.
 func (tx *Tx) AddLogin(id [LoginIDSize]byte) error {
-	if _, err := tx.exec(`INSERT INTO logins (id) VALUES (?)`, id[:]); err != nil {
+	if _, err := tx.exec(`INSERT INTO logins (id) VALUES (?) ON CONFLICT (id) DO NOTHING`, id[:]); err != nil {
 		return err
 	}
 	_, err := tx.exec(`
@@ -33,7 +34,8 @@ func (tx *Tx) AddLogin(id [LoginIDSize]byte) error {
 // NoteLogins takes the IDs of the logins that the relay says were made with the keys
 // of this profile, and returns how many of them are news and not our own. All are
 // taken for our own at the first answer: a profile that is older than the IDs did
-// not write its logins down.
+// not write its logins down. With any other the first answer is that to the
+// registration, and names none.
 func (tx *Tx) NoteLogins(ids [][LoginIDSize]byte) (others int, err error) {
 	answered, err := tx.AddToCounter(counterLogins, 1)
 	if err != nil {

@@ -33,6 +33,13 @@ func lockProfile(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockProfile drops the lock. Closing the file alone would leave it to whatever
+// process is just being started: until that runs a program of its own, it has the file
+// as well.
+func unlockProfile(lock *os.File) error {
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+}
+
 // syncDir makes a rename in dir durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

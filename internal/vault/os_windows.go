@@ -27,6 +27,9 @@ func lockProfile(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// unlockProfile drops the lock.
+func unlockProfile(lock *os.File) error { return lock.Close() }
+
 // syncDir does nothing: Windows does not sync folders, and its rename of a
 // synced file is journalled by the file system.
 func syncDir(string) error { return nil }

@@ -15,6 +15,8 @@ const (
 	keyName      = "vault.key"
 	newKeyName   = "vault.key.new" // a password change that did not get further
 	lockName     = "lock"
+
+	oldDatabaseName = "vault.db.old" // a database without its key file
 )
 
 var allNames = []string{databaseName, databaseName + "-wal", databaseName + "-shm", keyName, newKeyName, lockName}
@@ -82,4 +84,25 @@ func removeIfThere(path string) error {
 		return fmt.Errorf("removing a leftover: %w", err)
 	}
 	return nil
+}
+
+// clearAway makes room for a new profile. A database without a key file is what a
+// killed [Create] has left, or a profile whose key file is lost; that may be found
+// again, so the first such database is kept.
+func clearAway(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, oldDatabaseName))
+	keep := errors.Is(err, fs.ErrNotExist)
+	for _, suffix := range []string{"", "-wal"} {
+		path := filepath.Join(dir, databaseName+suffix)
+		if keep {
+			err := os.Rename(path, filepath.Join(dir, oldDatabaseName+suffix))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("keeping a database without its key: %w", err)
+			}
+		}
+		if err := removeIfThere(path); err != nil {
+			return err
+		}
+	}
+	return errors.Join(removeIfThere(filepath.Join(dir, databaseName+"-shm")), removeIfThere(filepath.Join(dir, newKeyName)))
 }

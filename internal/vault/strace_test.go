@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -133,4 +134,50 @@ func TestPasswordChangeKilledAtSystemCalls(t *testing.T) {
 		}
 	}
 	t.Logf("%d changes", n)
+}
+
+// TestKeyFileIsSynced: a new key file is on the disk before it takes the place of the
+// old one, and its name is before the change is over. A power cut would show it
+// otherwise, which no killed process does.
+func TestKeyFileIsSynced(t *testing.T) {
+	t.Parallel()
+	needStrace(t)
+	db, _ := create(t)
+	if err := db.ChangePassword(t.Context(), password, changed(password, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.CommandContext(t.Context(), "strace", "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,renameat",
+		"-e", "inject=renameat:signal=SIGKILL:when=4", self, db.Dir(), "0")
+	cmd.Env = append(os.Environ(), childVariable+"=password changer")
+	if err := cmd.Run(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+	calls, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	for line := range strings.Lines(string(calls)) {
+		switch {
+		case strings.Contains(line, "renameat("):
+			steps = append(steps, "rename")
+		case strings.Contains(line, "fsync(") && strings.Contains(line, vault.NewKeyName+">"):
+			steps = append(steps, "file")
+		case strings.Contains(line, "fsync(") && strings.Contains(line, db.Dir()+">"):
+			steps = append(steps, "folder")
+		}
+	}
+	// How many changes there were is not fixed: strace counts for each thread.
+	got, change := strings.Join(steps, " "), "file rename folder "
+	if want := strings.Repeat(change, strings.Count(got, change)) + "file rename"; got != want || !strings.Contains(got, change) {
+		t.Errorf("%s\nwant %s\n%s", got, want, calls)
+	}
 }

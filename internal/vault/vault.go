@@ -100,7 +100,8 @@ type DB struct {
 //
 // It returns [ErrExists] if dir holds a profile, [ErrInUse] if another process
 // is making one, and [ErrEmptyPassword]. A Create that fails or is killed leaves
-// no profile; a second one starts afresh.
+// no profile; a second one starts afresh. A database whose key file is missing is
+// kept beside the new one, as vault.db.old.
 func Create(ctx context.Context, dir string, password []byte, cfg Config) (_ *DB, err error) {
 	if len(password) == 0 {
 		return nil, ErrEmptyPassword
@@ -120,10 +121,8 @@ func Create(ctx context.Context, dir string, password []byte, cfg Config) (_ *DB
 	if exists {
 		return nil, ErrExists
 	}
-	for _, name := range []string{databaseName, databaseName + "-wal", databaseName + "-shm", newKeyName} {
-		if err := removeIfThere(filepath.Join(dir, name)); err != nil {
-			return nil, err
-		}
+	if err := clearAway(dir); err != nil {
+		return nil, err
 	}
 
 	k := newKeys()
@@ -380,5 +379,5 @@ func (db *DB) close() error {
 		db.disk.forget()
 		db.key.Wipe()
 	}
-	return errors.Join(append(errs, db.lock.Close())...)
+	return errors.Join(append(errs, unlockProfile(db.lock))...)
 }

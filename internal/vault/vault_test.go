@@ -89,6 +89,52 @@ func texts(messages []vault.Message) []string {
 	return all
 }
 
+// A profile whose key file is missing is not written over: with the key file back
+// in its place, it opens.
+func TestCreateKeepsDatabaseWithoutKey(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(in(from), in(to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, language := range []string{"zh", "en", "auto"} { // and only the first is kept
+		db, err := vault.Create(ctx, dir, password, fast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		update(t, db, func(tx *vault.Tx) error { return tx.SetSetting("language", language) })
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		move("vault.key", "key of "+language)
+		if exists, err := vault.Exists(dir); err != nil || exists {
+			t.Errorf("without its key file: exists %v, %v", exists, err)
+		}
+	}
+	if err := vault.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	move("vault.db.old", "vault.db")
+	move("key of zh", "vault.key")
+	db, err := vault.Open(ctx, dir, password, fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view(t, db, func(tx *vault.Tx) error {
+		language, err := tx.Setting("language")
+		if language != "zh" {
+			t.Errorf("language %q, want that of the first profile", language)
+		}
+		return err
+	})
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCreateOpen(t *testing.T) {
 	ctx := t.Context()
 	dir := filepath.Join(t.TempDir(), "home", "profiles", "alice")

@@ -2,6 +2,8 @@ package curve
 
 import (
 	"crypto/ecdh"
+	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -136,7 +138,8 @@ func (k PublicKey) edwards(sign byte) (*edwards25519.Point, bool) {
 }
 
 // PrivateKey is an X25519 private key, clamped. It prints as "[redacted]". It is
-// safe for use by several goroutines at once.
+// safe for use by several goroutines at once. It cannot be wiped, only dropped: the
+// standard library computes with a copy of its own.
 type PrivateKey struct {
 	raw secret.Key
 
@@ -150,7 +153,7 @@ type PrivateKey struct {
 
 // GenerateKey makes a new key pair from the operating system's randomness.
 func GenerateKey() *PrivateKey {
-	std, err := ecdh.X25519().GenerateKey(nil)
+	std, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		panic("curve: " + err.Error()) // crypto/rand does not fail, and X25519 takes any 32 bytes
 	}
@@ -162,12 +165,24 @@ func GenerateKey() *PrivateKey {
 }
 
 // NewPrivateKey loads a private key of 32 bytes, clamping it. It returns
-// [ErrPrivateKey] for another length.
+// [ErrPrivateKey] for another length. For keys that were stored by this package,
+// [ParsePrivateKey] is stricter.
 func NewPrivateKey(b []byte) (*PrivateKey, error) {
 	if len(b) != KeySize {
 		return nil, ErrPrivateKey
 	}
 	return &PrivateKey{raw: clamped([KeySize]byte(b))}, nil
+}
+
+// ParsePrivateKey decodes what [PrivateKey.Bytes] made. It returns [ErrPrivateKey] for
+// another length, and for bytes that are not clamped, which it finds out in constant
+// time.
+func ParsePrivateKey(b []byte) (*PrivateKey, error) {
+	k, err := NewPrivateKey(b)
+	if err != nil || subtle.ConstantTimeCompare(k.raw.Bytes(), b) != 1 {
+		return nil, ErrPrivateKey
+	}
+	return k, nil
 }
 
 func clamped(b [KeySize]byte) secret.Key {

@@ -87,6 +87,26 @@ func TestPrivateKeyRefuses(t *testing.T) {
 		if key, err := curve.NewPrivateKey(make([]byte, size)); key != nil || !errors.Is(err, curve.ErrPrivateKey) {
 			t.Errorf("%d bytes: %v, %v", size, key, err)
 		}
+		if key, err := curve.ParsePrivateKey(make([]byte, size)); key != nil || !errors.Is(err, curve.ErrPrivateKey) {
+			t.Errorf("%d bytes: parsed %v, %v", size, key, err)
+		}
+	}
+}
+
+// What Bytes made is parsed; with one of the five bits that are fixed changed it is not.
+func TestParsePrivateKey(t *testing.T) {
+	key := curve.GenerateKey()
+	stored := key.Bytes()
+	if again, err := curve.ParsePrivateKey(stored); err != nil || !again.Equal(key) {
+		t.Fatalf("not read back: %v", err)
+	}
+	for bit := range 256 {
+		b := bytes.Clone(stored)
+		b[bit/8] ^= 1 << (bit % 8)
+		got, err := curve.ParsePrivateKey(b)
+		if fixed := bit < 3 || bit >= 254; fixed != errors.Is(err, curve.ErrPrivateKey) || fixed != (got == nil) {
+			t.Errorf("bit %d changed: %v, %v", bit, got, err)
+		}
 	}
 }
 

@@ -651,8 +651,8 @@ func TestSuites(t *testing.T) {
 	for s := range 256 {
 		suite := pqxdh.Suite(s)
 		known := slices.Contains(suites, suite)
-		if suite.Known() != known {
-			t.Errorf("%v is known: %v", suite, suite.Known())
+		if _, err := pqxdh.NewSignedPreKey(suite, identity("bob", 1), start); known != (err == nil) || !known && !errors.Is(err, pqxdh.ErrSuite) {
+			t.Errorf("a prekey of %v: %v", suite, err)
 		}
 		for other, name := range names {
 			if name == suite.String() {
@@ -693,6 +693,9 @@ func TestDays(t *testing.T) {
 		{time.Date(1970, 1, 1, 12, 0, 0, 0, time.UTC), 1},
 		{time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), 1},
 		{time.Unix(1<<60, 0), 1},
+		// What is made on a day can expire.
+		{(pqxdh.MaxDay - pqxdh.ValidDays).Start(), pqxdh.MaxDay - pqxdh.ValidDays},
+		{(pqxdh.MaxDay - pqxdh.ValidDays + 1).Start(), 1},
 	} {
 		if got := pqxdh.DayOf(c.at); got != c.want {
 			t.Errorf("DayOf(%v) = %d, want %d", c.at, got, c.want)
@@ -704,23 +707,6 @@ func TestDays(t *testing.T) {
 		}
 		if got := pqxdh.DayOf(d.Start().Add(-1)); d > 1 && got != d-1 {
 			t.Errorf("just before day %d it is day %d", d, got)
-		}
-	}
-}
-
-func TestAddresses(t *testing.T) {
-	for _, c := range []struct {
-		address signal.Address
-		want    error
-	}{
-		{signal.Address{Name: "a", Device: 1}, nil},
-		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize), Device: 1<<32 - 1}, nil},
-		{signal.Address{Name: strings.Repeat("x", signal.MaxNameSize+1), Device: 1}, signal.ErrAddress},
-		{signal.Address{Device: 1}, signal.ErrAddress},
-		{signal.Address{Name: "a"}, signal.ErrAddress},
-	} {
-		if err := c.address.Validate(); !errors.Is(err, c.want) {
-			t.Errorf("%+v: %v, want %v", c.address, err, c.want)
 		}
 	}
 }
@@ -760,21 +746,23 @@ func TestWhatIsSigned(t *testing.T) {
 		t.Error("the signature of the official library's signed prekey covers something else")
 	}
 
-	// A prekey that says it never expires is refused, however well it is signed.
+	// A prekey that says it never expires, or on a day that there is not, is refused,
+	// however well it is signed.
 	h := newHandshake(t, pqxdh.Chate2eV1, false, false)
 	h.bob.Address = bob.Address
-	never := func(p byte, id pqxdh.PreKeyID, key []byte) []byte { return h.bob.Key.Sign(covered(p, id, 0, key)) }
-	good := *h.own.Signed
-	resigned := h.own.Signed.SignedPreKey
-	encoded = resigned.Key.Encode()
-	resigned.Expires, resigned.Signature = 0, never(1, resigned.ID, encoded[:])
-	h.bundle.SignedPreKey = resigned
-	h.verify(t, start, pqxdh.ErrExpired)
-
-	resigned = good.SignedPreKey
-	resigned.Signature = h.bob.Key.Sign(covered(1, good.ID, good.Expires, encoded[:]))
-	h.bundle.SignedPreKey = resigned
-	k := h.bundle.KEMPreKey
-	k.Expires, k.Signature = 0, never(2, k.ID, k.Key.Encode())
-	h.verify(t, start, pqxdh.ErrExpired)
+	resign := func(signed, kem pqxdh.Day) {
+		s, k := &h.bundle.SignedPreKey, h.bundle.KEMPreKey
+		encoded := s.Key.Encode()
+		s.Expires, s.Signature = signed, h.bob.Key.Sign(covered(1, s.ID, signed, encoded[:]))
+		k.Expires, k.Signature = kem, h.bob.Key.Sign(covered(2, k.ID, kem, k.Key.Encode()))
+	}
+	good := h.bundle.SignedPreKey.Expires
+	for _, bad := range []pqxdh.Day{0, pqxdh.MaxDay + 1, 1<<32 - 1} {
+		resign(bad, good)
+		h.verify(t, start, pqxdh.ErrExpired)
+		resign(good, bad)
+		h.verify(t, start, pqxdh.ErrExpired)
+	}
+	resign(pqxdh.MaxDay, pqxdh.MaxDay)
+	h.verify(t, start, nil)
 }

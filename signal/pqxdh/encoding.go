@@ -1,7 +1,6 @@
 package pqxdh
 
 import (
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -44,6 +43,8 @@ func readStart(in *cryptobyte.String, id *PreKeyID, allowed ...purpose) (purpose
 	return purpose(p), slices.Contains(allowed, purpose(p))
 }
 
+func readDay(in *cryptobyte.String, d *Day) bool { return in.ReadUint32((*uint32)(d)) && *d <= MaxDay }
+
 func readPublic(in *cryptobyte.String, k *curve.PublicKey) bool { return in.CopyBytes(k[:]) }
 
 // readPrivate reads a private key and checks that it belongs to public.
@@ -52,8 +53,8 @@ func readPrivate(in *cryptobyte.String, public curve.PublicKey) (*curve.PrivateK
 	if !in.ReadBytes(&b, curve.KeySize) {
 		return nil, false
 	}
-	key, err := curve.NewPrivateKey(b)
-	if err != nil || subtle.ConstantTimeCompare(key.Bytes(), b) != 1 || key.PublicKey() != public {
+	key, err := curve.ParsePrivateKey(b)
+	if err != nil || key.PublicKey() != public {
 		return nil, false
 	}
 	return key, true
@@ -75,7 +76,7 @@ func (k *SignedPreKey) Append(b []byte) []byte {
 
 func (k *SignedPreKey) read(in *cryptobyte.String) bool {
 	_, ok := readStart(in, &k.ID, purposeSigned)
-	return ok && in.ReadUint32((*uint32)(&k.Expires)) && readPublic(in, &k.Key) && readSignature(in, &k.Signature)
+	return ok && readDay(in, &k.Expires) && readPublic(in, &k.Key) && readSignature(in, &k.Signature)
 }
 
 // ParseSignedPreKey decodes a signed prekey; its signature is not checked. It
@@ -94,7 +95,7 @@ func (k *KEMPreKey) read(in *cryptobyte.String) bool {
 	p, ok := readStart(in, &k.ID, purposeKEMOneTime, purposeKEMLast)
 	k.LastResort = p == purposeKEMLast
 	var key []byte
-	if !ok || !in.ReadUint32((*uint32)(&k.Expires)) || !in.ReadBytes(&key, kem.EncodedPublicKeySize) {
+	if !ok || !readDay(in, &k.Expires) || !in.ReadBytes(&key, kem.EncodedPublicKeySize) {
 		return false
 	}
 	public, err := kem.ParsePublicKey(key)

@@ -155,6 +155,18 @@ func TestEncodingsAreStrict(t *testing.T) {
 			}
 		})
 	}
+	// An expiry is a day that there is.
+	for _, name := range []string{"signed prekey", "KEM prekey", "signed prekey pair", "KEM prekey pair"} {
+		for expires, want := range map[pqxdh.Day]error{
+			0: nil, 1: nil, pqxdh.MaxDay: nil, pqxdh.MaxDay + 1: pqxdh.ErrEncoding, 1<<32 - 1: pqxdh.ErrEncoding,
+		} {
+			b := bytes.Clone(all[name].good)
+			binary.BigEndian.PutUint32(b[6:], uint32(expires))
+			if _, err := all[name].parse(b); !errors.Is(err, want) {
+				t.Errorf("%s that expires on day %d: %v", name, expires, err)
+			}
+		}
+	}
 	// Private halves come clamped, and belong to the public ones.
 	for name, size := range map[string]int{"signed prekey pair": pqxdh.SignedPreKeySize, "one-time prekey pair": pqxdh.OneTimePreKeySize} {
 		for _, c := range []struct {

@@ -14,9 +14,11 @@ import (
 // last-resort KEM prekeys: all that [Accept] needs to know about the past. It is
 // a plain value without storage; write [Keys.Append]'s bytes, encrypted, in the
 // transaction that also stores the session. Applications with a database may
-// keep the parts in tables of their own instead.
+// keep the parts in tables of their own instead, and with the time of each erase
+// one-time prekeys that were handed out and never used, which a Keys keeps.
 //
-// A Keys is not safe for concurrent use.
+// A Keys is not safe for concurrent use. The zero Keys has nothing to offer; make one
+// with [NewKeys] or [ParseKeys].
 type Keys struct {
 	signed     []*SignedPreKeyPair // newest first
 	lastResort []*KEMPreKeyPair    // newest first

@@ -4,11 +4,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"math"
 	"time"
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/day"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/kem"
 )
@@ -19,8 +19,8 @@ var (
 	// ErrSignature is returned when a prekey's signature does not verify for the
 	// identity key, owner, purpose, ID and expiry.
 	ErrSignature = errors.New("pqxdh: prekey signature does not verify")
-	// ErrExpired is returned for a prekey past its expiry (a bundle's) or past
-	// its expiry and the grace time (our own).
+	// ErrExpired is returned for a prekey past its expiry, or without a possible one
+	// (a bundle's), or past its expiry and the grace time (our own).
 	ErrExpired = errors.New("pqxdh: prekey has expired")
 	// ErrKEM is returned when the KEM prekey or its ciphertext is missing, of
 	// another kind, or present in a suite that has none.
@@ -48,31 +48,33 @@ func newPreKeyID() PreKeyID {
 // tells nobody the hour at which a device made its keys.
 type Day uint32
 
-// DayOf returns the day of t in UTC.
-func DayOf(t time.Time) Day {
-	days := t.Unix() / (24 * 60 * 60)
-	if days < 1 || days > math.MaxUint32 {
-		return 1
-	}
-	return Day(days)
-}
+// MaxDay is the last day that a prekey of chate2e/v1 may expire on, that of the year
+// 9999.
+const MaxDay Day = day.Max
+
+// DayOf returns the day of t in UTC, or 1 for a t before the first day or too late for
+// a prekey made then to expire by [MaxDay].
+func DayOf(t time.Time) Day { return Day(day.Of(t)) }
 
 // Start returns the first moment of the day, UTC.
-func (d Day) Start() time.Time { return time.Unix(int64(d)*24*60*60, 0).UTC() }
+func (d Day) Start() time.Time { return day.Start(uint32(d)) }
 
 // passed reports whether d, not being "never", begins at or before now.
 func (d Day) passed(now time.Time) bool { return d != 0 && !now.Before(d.Start()) }
 
+// usable reports whether an initiator may use a prekey of chate2e/v1 with this expiry.
+func (d Day) usable(now time.Time) bool { return d != 0 && d <= MaxDay && !d.passed(now) }
+
 // Lifetimes of prekeys (docs/PROTOCOL.md, Prekeys).
 const (
 	// RotateAfter is the age at which a signed or last-resort prekey is replaced.
-	RotateAfter = 7 * 24 * time.Hour
+	RotateAfter = day.RotateAfter
 	// ValidDays is how many days after it was made a prekey may still be used by
 	// an initiator.
-	ValidDays = 30
+	ValidDays = day.Valid
 	// GraceDays is how many days after the expiry the private half is kept for
 	// messages under way.
-	GraceDays = 30
+	GraceDays = day.Grace
 )
 
 // purpose says what a prekey may be used for; it is signed.
@@ -246,7 +248,7 @@ func (b *Bundle) Verify(suite Suite, owner signal.Address, now time.Time) error 
 	if !b.IdentityKey.Verify(b.SignedPreKey.signed(r, owner), b.SignedPreKey.Signature) {
 		return ErrSignature
 	}
-	if r.bound && (b.SignedPreKey.Expires == 0 || b.SignedPreKey.Expires.passed(now)) {
+	if r.bound && !b.SignedPreKey.Expires.usable(now) {
 		return ErrExpired
 	}
 	if b.KEMPreKey == nil {
@@ -258,7 +260,7 @@ func (b *Bundle) Verify(suite Suite, owner signal.Address, now time.Time) error 
 	if !b.IdentityKey.Verify(b.KEMPreKey.signed(r, owner), b.KEMPreKey.Signature) {
 		return ErrSignature
 	}
-	if r.bound && (b.KEMPreKey.Expires == 0 || b.KEMPreKey.Expires.passed(now)) {
+	if r.bound && !b.KEMPreKey.Expires.usable(now) {
 		return ErrExpired
 	}
 	return nil

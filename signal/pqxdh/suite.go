@@ -45,9 +45,6 @@ func (s Suite) String() string {
 	}
 }
 
-// Known reports whether s is one of the suites above.
-func (s Suite) Known() bool { return s.rules() != nil }
-
 // KEM returns the suite's key encapsulation mechanism, or 0 if it has none.
 func (s Suite) KEM() kem.Kind {
 	if r := s.rules(); r != nil {

@@ -16,8 +16,8 @@
 //
 // New ratchet keys are made when the next message is sent, not when one is
 // received (Section 3.4 leaves the choice): receiving needs no randomness, our
-// previous private ratchet key is erased at once, and a forged ratchet key costs
-// at most one key agreement.
+// previous private ratchet key leaves the state at once, and a forged ratchet key
+// costs at most one key agreement.
 //
 // Most callers want package session, which adds the handshake, the messages and
 // the storage of several sessions with one peer.

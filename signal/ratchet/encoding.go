@@ -1,7 +1,6 @@
 package ratchet
 
 import (
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 
@@ -96,8 +95,8 @@ func (s *State) parse(in *cryptobyte.String) bool {
 		if !in.ReadBytes(&private, curve.KeySize) || !in.CopyBytes(s.ourPublic[:]) {
 			return false
 		}
-		key, err := curve.NewPrivateKey(private)
-		if err != nil || subtle.ConstantTimeCompare(key.Bytes(), private) != 1 { // not clamped
+		key, err := curve.ParsePrivateKey(private)
+		if err != nil {
 			return false
 		}
 		s.our = key

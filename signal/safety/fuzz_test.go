@@ -81,6 +81,7 @@ func FuzzFingerprintText(f *testing.F) {
 	f.Add("0123·4567·89AB")
 	f.Add("0123·4567·89ab")
 	f.Add("0123456789AB")
+	f.Add("0123456789ABCDEF")
 	f.Fuzz(func(t *testing.T, text string) {
 		var fingerprint safety.Fingerprint
 		if fingerprint.UnmarshalText([]byte(text)) == nil && fingerprint.String() != text {

@@ -343,6 +343,7 @@ func TestFingerprintRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "0123456789AB", "0123·4567·89AB·", "0123·4567·89ab", "0123·4567·89AG", "012·34567·89AB",
 		"0123 4567 89AB", "0123·4567·89A", "0123··456789AB", "0123·4567·89AB\n", "··0123456789AB",
+		"0123456789ABCDEF", // as long as a fingerprint with its dots
 	} {
 		f := safety.Fingerprint{1, 2, 3, 4, 5, 6}
 		if err := f.UnmarshalText([]byte(text)); !errors.Is(err, safety.ErrFingerprint) {

@@ -323,7 +323,7 @@ func TestSignedKey(t *testing.T) {
 		b := bytes.Clone(encoded)
 		b[i] ^= 1 << r.IntN(8)
 		err := verify(b, ours, bob, noon)
-		malformed := i < 2 || i >= 6 && i < 8 // version, purpose, KEM
+		malformed := i < 3 || i >= 6 && i < 8 // version, purpose, what an expiry cannot be, KEM
 		if malformed && !errors.Is(err, sealed.ErrMalformed) ||
 			!malformed && !errors.Is(err, sealed.ErrSignature) && !errors.Is(err, sealed.ErrMalformed) {
 			t.Errorf("byte %d: %v", i, err)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -17,6 +16,7 @@ import (
 	"github.com/chate2e/chate2e/internal/secret"
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/day"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 )
 
@@ -37,12 +37,12 @@ const (
 // Sealed envelopes).
 const (
 	// RotateAfter is the age at which a key is replaced.
-	RotateAfter = 7 * 24 * time.Hour
+	RotateAfter = day.RotateAfter
 	// ValidDays is how many days after it was made a key may still be used.
-	ValidDays = 30
+	ValidDays = day.Valid
 	// GraceDays is how many days after the expiry the private half is kept for
 	// envelopes under way.
-	GraceDays = 30
+	GraceDays = day.Grace
 )
 
 var (
@@ -167,21 +167,9 @@ func (k *PublicKey) Sign(identity *curve.PrivateKey, owner signal.Address, now t
 	if err := owner.Validate(); err != nil {
 		return nil, err
 	}
-	s := &SignedKey{expires: dayOf(now) + ValidDays, key: k}
+	s := &SignedKey{expires: day.Of(now) + ValidDays, key: k}
 	s.signature = identity.Sign(s.signed(owner))
 	return s, nil
-}
-
-const day = 24 * 60 * 60 // seconds
-
-// dayOf returns the number of days since 1970, at least 1. An expiry in days tells
-// nobody the hour at which a device made its keys.
-func dayOf(t time.Time) uint32 {
-	days := t.Unix() / day
-	if days < 1 || days > math.MaxUint32-ValidDays {
-		return 1
-	}
-	return uint32(days)
 }
 
 // signed returns what the signature covers.
@@ -208,7 +196,7 @@ func (s *SignedKey) Verify(identity curve.PublicKey, owner signal.Address, now t
 }
 
 // Expires returns the first moment at which the key may not be used, UTC.
-func (s *SignedKey) Expires() time.Time { return time.Unix(int64(s.expires)*day, 0).UTC() }
+func (s *SignedKey) Expires() time.Time { return day.Start(s.expires) }
 
 // Append appends the encoding of the signed key to b: [SignedKeySize] bytes.
 func (s *SignedKey) Append(b []byte) []byte {
@@ -226,7 +214,7 @@ func ParseSignedKey(b []byte) (*SignedKey, error) {
 	var v, purpose uint8
 	var key []byte
 	if !in.ReadUint8(&v) || v != version || !in.ReadUint8(&purpose) || purpose != purposeSealingKey ||
-		!in.ReadUint32(&s.expires) || !in.ReadBytes(&key, PublicKeySize) || !in.CopyBytes(s.signature) || !in.Empty() {
+		!in.ReadUint32(&s.expires) || s.expires > day.Max || !in.ReadBytes(&key, PublicKeySize) || !in.CopyBytes(s.signature) || !in.Empty() {
 		return nil, ErrMalformed
 	}
 	var err error

@@ -541,6 +541,12 @@ func TestParseSent(t *testing.T) {
 		t.Errorf("for nobody: got %v, %v", s, err)
 	}
 
+	whole := sent(3, entry(uuid, own, 1, 2), entry(sealed.ServiceID{9: 9}, nil), entry(other, otherOwn, 5))
+	for size := range len(whole) {
+		if s, err := sealed.ParseSent(whole[:size]); s != nil || !errors.Is(err, sealed.ErrMalformed) {
+			t.Errorf("%d of %d bytes: got %v, %v", size, len(whole), s, err)
+		}
+	}
 	wide := func(count uint64) []byte { return append(binary.AppendUvarint([]byte{0x23}, count), shared...) }
 	for name, b := range map[string][]byte{
 		"nothing": nil, "no count": {0x23}, "received form": append([]byte{0x22, 0}, shared...), "half a count": {0x23, 0x80},

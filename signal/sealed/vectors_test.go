@@ -123,8 +123,11 @@ func makeVectors(t *testing.T) map[string]*testvectors.File {
 	putKey("signature-changed", "signature", "a bit of the signature", flip(good, len(good)-40), identity, bob, now)
 	unreduced := bytes.Clone(good)
 	unreduced[keyAt+2], unreduced[keyAt+3] = 0xFF, unreduced[keyAt+3]|0x0F
+	late := bytes.Clone(good)
+	binary.BigEndian.PutUint32(late[2:], 2_932_897) // 1 January 10000
 	for name, b := range map[string][]byte{
 		"version": flip(good, 0), "purpose": flip(good, 1), "kem": flip(good, keyAt), "unreduced": unreduced,
+		"expiry":    late,
 		"truncated": good[:len(good)-1], "trailing": append(bytes.Clone(good), 0), "empty": nil,
 	} {
 		putKey("malformed-"+name, "malformed", name, b, identity, bob, now)

@@ -49,8 +49,8 @@ func ParseSender(b []byte) (*Sender, error) {
 		!in.ReadBytes(&private, curve.KeySize) || !in.Empty() {
 		return nil, ErrEncoding
 	}
-	key, err := curve.NewPrivateKey(private)
-	if err != nil || !slices.Equal(key.Bytes(), private) { // not clamped
+	key, err := curve.ParsePrivateKey(private)
+	if err != nil {
 		return nil, ErrEncoding
 	}
 	s.signing = key

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"testing"
-	"time"
 
+	"github.com/chate2e/chate2e/internal/testcost"
 	"github.com/chate2e/chate2e/internal/testleak"
 	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/signal"
@@ -507,7 +507,7 @@ func TestArguments(t *testing.T) {
 		if m, err := senderkey.Parse(suite, nil); m != nil || !errors.Is(err, senderkey.ErrSuite) {
 			t.Errorf("%v: got %v, %v", suite, m, err)
 		}
-		if suite.String() != "unknown suite" {
+		if want := fmt.Sprintf("unknown suite %d", suite); suite.String() != want {
 			t.Errorf("suite %d is %q", suite, suite)
 		}
 	}
@@ -527,51 +527,30 @@ func TestForgedCounters(t *testing.T) {
 		forged := bytes.Clone(far)
 		forged[len(forged)-10] ^= 1
 		m := must(senderkey.Parse(suite, forged))
-		step := cost(func() {
+		step, _ := testcost.Of(func() {
 			key := [32]byte{1}
 			for range maxForward {
 				key = kdf.Next(&key)
 			}
 		})
-		spent := cost(func() {
+		took, allocated := testcost.Of(func() {
 			if _, err := receiver.Decrypt(m); err == nil {
 				t.Error("a forged message opens")
 			}
 		})
-		if spent.time > step.time/4 || spent.bytes > 20_000 {
-			t.Errorf("a forged message takes %v and %d bytes, the steps that it asks for take %v", spent.time, spent.bytes, step.time)
+		if took > step/4 || allocated > 20_000 {
+			t.Errorf("a forged message takes %v and %d bytes, the steps that it asks for take %v", took, allocated, step)
 		}
 		tooFar := must(senderkey.Parse(suite, encrypt(t, advance(t, sender, maxForward+1), "x")))
-		spent = cost(func() {
+		took, allocated = testcost.Of(func() {
 			if _, err := receiver.Decrypt(tooFar); err == nil {
 				t.Error("a message that is too far away opens")
 			}
 		})
-		if spent.time > step.time/4 || spent.bytes > 20_000 {
-			t.Errorf("a message too far takes %v and %d bytes, the steps that it asks for take %v", spent.time, spent.bytes, step.time)
+		if took > step/4 || allocated > 20_000 {
+			t.Errorf("a message too far takes %v and %d bytes, the steps that it asks for take %v", took, allocated, step)
 		}
 	})
-}
-
-type spending struct {
-	time  time.Duration
-	bytes uint64
-}
-
-// cost runs f several times and returns its shortest time and the smallest number
-// of bytes allocated: whatever else runs only ever adds to either.
-func cost(f func()) spending {
-	least := spending{math.MaxInt64, math.MaxUint64}
-	for range 10 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		start := time.Now()
-		f()
-		least.time = min(least.time, time.Since(start))
-		runtime.ReadMemStats(&after)
-		least.bytes = min(least.bytes, after.TotalAlloc-before.TotalAlloc)
-	}
-	return least
 }
 
 func TestParse(t *testing.T) {

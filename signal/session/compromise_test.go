@@ -114,6 +114,9 @@ func TestHealing(t *testing.T) {
 			epoch := secured(t, ends)
 			var read, unread [3]int // messages that had to be read, or must not
 			for n := 0; alice.pq(t).Completed < epoch || bob.pq(t).Completed < epoch || read[doubleBroken]+unread[doubleBroken] < n || unread[doubleBroken] < 20; n++ {
+				if n > 5000 {
+					t.Fatalf("after %d messages epoch %d is not complete", n, epoch)
+				}
 				l, before := exchange(t, ends, turn)
 				for i, x := range thieves {
 					reads := x.follow(ends, turn, before, l)

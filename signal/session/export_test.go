@@ -3,12 +3,15 @@ package session
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
 	"github.com/chate2e/chate2e/signal/ratchet"
+	"github.com/chate2e/chate2e/signal/spqr"
 )
 
 // Encode encodes the parts of a parsed message again. If the message was
@@ -86,7 +89,11 @@ func SealPadded(r *Record, padded []byte) []byte {
 	keys := libsignalKeys(pq.seeds(seed.Array()))
 	b := append([]byte(nil), padded...)
 	if len(b)%aes.BlockSize == 0 {
-		cipher.NewCBCEncrypter(keys.block(), keys.b[64:]).CryptBlocks(b, b)
+		block, err := aes.NewCipher(keys.b[:32])
+		if err != nil {
+			panic(err)
+		}
+		cipher.NewCBCEncrypter(block, keys.b[64:]).CryptBlocks(b, b)
 	}
 	b = r.suite.cipher.(libsignalCipher).encodeMessage(pq.header(h), b, nil)
 	return append(b, keys.mac(s.ourIdentity, s.theirIdentity, b)...)
@@ -112,6 +119,32 @@ func Watch(r *Record) func() [][]byte {
 		}
 		return all
 	}
+}
+
+// Exhaust returns a copy of a record whose session in use, which has sent, has no
+// number left for another message in one of its ratchets.
+func Exhaust(r *Record, postQuantum bool) *Record {
+	c := Copy(r)
+	s := c.current()
+	// In the encodings, where the sending chain stands.
+	const (
+		ratchetAt = 1 + 32 + 4 + 4 + 64 + 32 + 32
+		pqAt      = 4 + 8 + 64 + 32
+	)
+	var err error
+	if postQuantum {
+		b := s.pq.Append(nil)
+		binary.BigEndian.PutUint32(b[pqAt:], math.MaxUint32)
+		s.pq, err = spqr.Parse(b, *c.suite.pq)
+	} else {
+		b := s.ratchet.Append(nil)
+		binary.BigEndian.PutUint32(b[ratchetAt:], math.MaxUint32)
+		s.ratchet, err = ratchet.Parse(c.suite.ratchet, b)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 // PQ returns what a parsed message carries of the post-quantum ratchet.

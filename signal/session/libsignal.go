@@ -1,17 +1,14 @@
 package session
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"slices"
-	"strings"
 
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
+	"github.com/chate2e/chate2e/signal/internal/cbc"
 	"github.com/chate2e/chate2e/signal/internal/kdf"
 	"github.com/chate2e/chate2e/signal/internal/wire"
 	"github.com/chate2e/chate2e/signal/kem"
@@ -124,7 +121,7 @@ func (c libsignalCipher) open(r *Record, s *state, m *Message, from seeds) ([]by
 	return keys.decrypt(m.ciphertext)
 }
 
-const addressesSize = 2 * (1 + 16 + 1)
+const addressesSize = 2 * (len(wire.ServiceID{}) + 1)
 
 // libsignalAddresses encodes sender and receiver as the official library does in
 // first messages: for each the kind and UUID of its service ID, and the device.
@@ -132,18 +129,11 @@ const addressesSize = 2 * (1 + 16 + 1)
 func libsignalAddresses(sender, receiver signal.Address) []byte {
 	b := make([]byte, 0, addressesSize)
 	for _, a := range []signal.Address{sender, receiver} {
-		name, kind := a.Name, byte(0)
-		if rest, ok := strings.CutPrefix(name, "PNI:"); ok {
-			name, kind = rest, 1
-		}
-		if len(name) != 36 || name[8] != '-' || name[13] != '-' || name[18] != '-' || name[23] != '-' {
+		id, ok := wire.ParseServiceID(a.Name)
+		if !ok || a.Device > 127 {
 			return nil
 		}
-		id, err := hex.DecodeString(strings.ReplaceAll(name, "-", ""))
-		if err != nil || len(id) != 16 || a.Device > 127 {
-			return nil
-		}
-		b = append(append(append(b, kind), id...), byte(a.Device))
+		b = append(append(b, id[:]...), byte(a.Device))
 	}
 	return b
 }
@@ -152,7 +142,7 @@ func libsignalAddresses(sender, receiver signal.Address) []byte {
 type libsignalMessageKeys struct{ b []byte }
 
 func libsignalKeys(from seeds) libsignalMessageKeys {
-	k := libsignalMessageKeys{make([]byte, 32+32+16)}
+	k := libsignalMessageKeys{make([]byte, cbc.KeySize+32+cbc.IVSize)}
 	kdf.Fill(k.b, from.seed[:], from.salt(), []byte(kdf.LibsignalMessage.String()))
 	return k
 }
@@ -168,44 +158,13 @@ func (k libsignalMessageKeys) mac(sender, receiver curve.PublicKey, covered []by
 	return h.Sum(nil)[:macSize]
 }
 
-func (k libsignalMessageKeys) block() cipher.Block {
-	block, err := aes.NewCipher(k.b[:32])
-	if err != nil {
-		panic("session: " + err.Error()) // wrong length only
-	}
-	return block
-}
-
-// encrypt pads as PKCS #7 does and encrypts in CBC mode.
 func (k libsignalMessageKeys) encrypt(plaintext []byte) []byte {
-	padding := aes.BlockSize - len(plaintext)%aes.BlockSize
-	b := make([]byte, len(plaintext)+padding)
-	copy(b, plaintext)
-	for i := len(plaintext); i < len(b); i++ {
-		b[i] = byte(padding)
-	}
-	cipher.NewCBCEncrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
-	return b
+	return cbc.Encrypt((*[cbc.KeySize]byte)(k.b), (*[cbc.IVSize]byte)(k.b[64:]), plaintext)
 }
 
+// decrypt is for a ciphertext whose MAC is right.
 func (k libsignalMessageKeys) decrypt(ciphertext []byte) ([]byte, bool) {
-	if len(ciphertext) == 0 || len(ciphertext)%aes.BlockSize != 0 {
-		return nil, false
-	}
-	b := slices.Clone(ciphertext)
-	cipher.NewCBCDecrypter(k.block(), k.b[64:]).CryptBlocks(b, b)
-	// Behind a valid MAC the padding is the sender's own word: there is nothing
-	// to learn from how it is checked.
-	padding := int(b[len(b)-1])
-	if padding == 0 || padding > aes.BlockSize {
-		return nil, false
-	}
-	for _, p := range b[len(b)-padding:] {
-		if int(p) != padding {
-			return nil, false
-		}
-	}
-	return b[:len(b)-padding], true
+	return cbc.Decrypt((*[cbc.KeySize]byte)(k.b), (*[cbc.IVSize]byte)(k.b[64:]), ciphertext)
 }
 
 // ParseLibsignal decodes a message of the official library: a

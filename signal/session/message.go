@@ -42,7 +42,8 @@ const (
 	TypePreKey Type = 3
 )
 
-// Message is a parsed message, of which nothing is authenticated yet.
+// Message is a parsed message, of which nothing is authenticated yet. What its methods
+// return belongs to it and must not be changed.
 type Message struct {
 	suite     pqxdh.Suite
 	kind      Type

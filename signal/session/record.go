@@ -19,7 +19,8 @@ const AnswerWithin = 30 * 24 * time.Hour
 
 // Record holds all sessions of one of our devices with one device of the peer:
 // the one in use and up to 40 older ones, with which late messages still open.
-// It is not safe for concurrent use; every peer device has a record of its own.
+// It is not safe for concurrent use; every peer device has a record of its own. The
+// zero Record is of no use; make one with [New] or [ParseRecord].
 type Record struct {
 	suite    *suite
 	us, them signal.Address
@@ -217,7 +218,10 @@ func (r *Record) Encrypt(plaintext []byte, now time.Time) (*Sealed, error) {
 // Opened is the result of Decrypt.
 type Opened struct {
 	Plaintext []byte
-	// IdentityKey is the identity key of the device that sent the message.
+	// IdentityKey is the identity key of the device that sent the message. Whether it
+	// is the peer's is for the caller to know: a record that trusts none yet takes the
+	// one of the first message that opens. Unless it is the peer's, neither the
+	// plaintext nor the record must be used, and no prekey erased.
 	IdentityKey curve.PublicKey
 	// Used says which of our prekeys the message has consumed. They are to be
 	// erased in the transaction that stores the record.

@@ -12,6 +12,7 @@ import (
 	"github.com/chate2e/chate2e/signal"
 	"github.com/chate2e/chate2e/signal/curve"
 	"github.com/chate2e/chate2e/signal/pqxdh"
+	"github.com/chate2e/chate2e/signal/ratchet"
 	"github.com/chate2e/chate2e/signal/session"
 )
 
@@ -512,6 +513,48 @@ func TestReflection(t *testing.T) {
 		l := carol.send(t)
 		carol.record = must(session.New(suite, carol.record.Us(), carol.record.Them()))
 		carol.refuses(t, l, pqxdh.ErrPreKey)
+	})
+}
+
+// A session whose numbers are used up encrypts nothing more and stays as it is; a new
+// one takes its place.
+func TestExhausted(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite pqxdh.Suite) {
+		alice, bob := pair(suite)
+		alice.initiate(t, bob)
+		bob.opens(t, alice.send(t))
+		for _, postQuantum := range []bool{false, true} {
+			if status := must(alice.record.Status()); postQuantum && status.Counters.PQ == nil {
+				continue
+			}
+			full := &party{alice.id, alice.preKeys, session.Exhaust(alice.record, postQuantum)}
+			before := full.record.Append(nil)
+			if _, err := full.seal(start); !errors.Is(err, ratchet.ErrExhausted) {
+				t.Errorf("post-quantum ratchet %t: %v, want %v", postQuantum, err, ratchet.ErrExhausted)
+			}
+			if !bytes.Equal(full.record.Append(nil), before) {
+				t.Errorf("post-quantum ratchet %t: the record has changed", postQuantum)
+			}
+			full.initiate(t, bob)
+			bob.opens(t, full.send(t))
+		}
+	})
+}
+
+// The handshake of a session that is known, in the name of another identity key, is
+// not taken for its own, whether or not the suite authenticates it.
+func TestRepeatedHandshakeOfAnother(t *testing.T) {
+	eachSuite(t, func(t *testing.T, suite pqxdh.Suite) {
+		alice, bob := pair(suite)
+		alice.initiate(t, bob)
+		bob.opens(t, alice.send(t))
+		l := alice.send(t)
+		m := must(parse(suite, l.kind, l.bytes))
+		m.Handshake().IdentityKey = curve.GenerateKey().PublicKey()
+		changed := l
+		changed.bytes = session.Encode(m)
+		bob.refuses(t, changed, session.ErrIdentity)
+		bob.opens(t, l)
 	})
 }
 

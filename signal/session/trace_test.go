@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -399,4 +400,22 @@ func TestTraceAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkTrace(t, "read back", again, trace)
+
+	// Whatever expiry a peer has published and we have accepted.
+	for _, expires := range []pqxdh.Day{pqxdh.MaxDay, pqxdh.MaxDay + 1, 1<<32 - 1} {
+		bundle := bob.preKeys.offer(true, start)
+		signed := &bundle.SignedPreKey
+		key := signed.Key.Encode()
+		covered := bob.id.Address.Append([]byte("ChatE2E v1 prekey signature\x01\x01"))
+		covered = binary.BigEndian.AppendUint32(covered, uint32(signed.ID))
+		covered = binary.BigEndian.AppendUint32(covered, uint32(expires))
+		signed.Expires, signed.Signature = expires, bob.id.Key.Sign(append(covered, key[:]...))
+		trace, err := alice.record.Initiate(alice.id, bundle, start)
+		if (err == nil) != (expires <= pqxdh.MaxDay) {
+			t.Errorf("expires on day %d: %v", expires, err)
+		}
+		if _, err := json.Marshal(trace); err != nil {
+			t.Errorf("expires on day %d: %v", expires, err)
+		}
+	}
 }

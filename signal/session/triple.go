@@ -74,14 +74,10 @@ func (s *state) distance(m *Message) (uint32, error) {
 // post-quantum key is gone is no duplicate as long as the Double Ratchet has its
 // seed: it does not open.
 func pqError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, spqr.ErrTooFar):
+	if errors.Is(err, spqr.ErrTooFar) {
 		return ratchet.ErrTooFar
-	default:
-		return ErrDecrypt
 	}
+	return ErrDecrypt
 }
 
 func (p pqStep) header(h ratchet.Header) header {

@@ -305,12 +305,18 @@ func (m *maker) bundles() {
 	kyber[kemAt+10] = byte(kem.Kyber1024)
 	has := bytes.Clone(good)
 	has[oneTimeAt] = 2
+	expires := func(at int) []byte {
+		b := bytes.Clone(good)
+		binary.BigEndian.PutUint32(b[at+6:], uint32(pqxdh.MaxDay+1))
+		return b
+	}
 	swapped := bytes.Clone(good)
 	swapped[signedAt+1] = 4
 	for name, body := range map[string][]byte{
 		"empty": {}, "truncated": good[:len(good)-1], "trailing": append(bytes.Clone(good), 0),
 		"version": append([]byte{2}, good[1:]...), "kem-unreduced": unreduced, "kem-kyber": kyber,
 		"one-time-flag": has, "one-time-missing": good[:oneTimeAt+1], "signed-purpose": swapped,
+		"signed-expiry": expires(signedAt), "kem-expiry": expires(kemAt),
 	} {
 		put("malformed-"+name, "malformed", strings.ReplaceAll(name, "-", " "), them, now, body)
 	}

@@ -32,8 +32,8 @@
 // each direction, from which message keys are taken. When messages alternate,
 // that is about every 87 messages.
 //
-// Keys of the two epochs before the one being sent in can still be found, so that
-// messages that come late by more than one epoch are lost.
+// Once a side sends in an epoch it still finds the keys of that one and of the epoch
+// before, so that messages that come late by more than one epoch are lost.
 //
 // # What it does not do
 //

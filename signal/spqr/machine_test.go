@@ -223,7 +223,7 @@ func TestLossyChannel(t *testing.T) {
 		epochs += target
 	})
 	t.Logf("%d epochs; phases met: %v", epochs, met)
-	if len(met) != 11 && !t.Failed() {
+	if len(met) != 11 && !t.Failed() && !testing.Short() { // rapid then tries too little to be sure of it
 		t.Errorf("only %d phases were met", len(met))
 	}
 }

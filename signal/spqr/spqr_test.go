@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -749,6 +750,124 @@ func TestExchangesAreErased(t *testing.T) {
 		if left := show(); !bytes.Equal(left, make([]byte, len(left))) {
 			t.Errorf("%v: the secret is still there", phase)
 		}
+	}
+}
+
+// A sending chain and the root that it came from are erased when both sides have sent
+// in the next epoch, a receiving chain with the epoch after that.
+func TestChainsAreErased(t *testing.T) {
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{})
+	turn := func() {
+		receive(t, bob, send(t, alice))
+		receive(t, alice, send(t, bob))
+	}
+	var watched []map[string]*[32]byte // of Alice, in each epoch
+	gone := func(epoch int, name string) {
+		t.Helper()
+		if key := watched[epoch][name]; key == nil || *key != [32]byte{} {
+			t.Errorf("in epoch %d: the key %q that there was in epoch %d is still there", len(watched)-1, name, epoch)
+		}
+	}
+	for epoch := range 5 {
+		for n := 0; alice.Status().Sending < uint64(epoch) || bob.Status().Sending < uint64(epoch); n++ {
+			if n > 1000 {
+				t.Fatalf("epoch %d does not begin", epoch)
+			}
+			turn()
+		}
+		turn()
+		watched = append(watched, alice.ChainKeys())
+		if epoch >= 1 {
+			gone(epoch-1, "root")
+			gone(epoch-1, fmt.Sprint("sending ", epoch-1))
+		}
+		if epoch >= 2 {
+			gone(epoch-2, fmt.Sprint("receiving ", epoch-2))
+		}
+	}
+}
+
+// The peer cannot be in an epoch that needs something of ours that we have not sent,
+// although its keys may be known already.
+func TestLaterEpochs(t *testing.T) {
+	all := states(t, testrand.New(t).Bytes(32))
+	if len(all) != 11 {
+		t.Fatalf("%d phases", len(all))
+	}
+	for phase, stored := range all {
+		for ahead := range uint64(4) {
+			s, err := spqr.Parse(stored, spqr.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := binary.AppendUvarint([]byte{1}, s.Status().Epoch+ahead)
+			b = binary.AppendUvarint(b, 10_000) // further than any of the chains is
+			b = append(b, byte(spqr.None))
+			_, err = s.Receive(b)
+			if ahead == 0 || ahead == 1 && phase == spqr.Ct2Sampled {
+				if err != nil {
+					t.Errorf("%v, %d epochs ahead: %v", phase, ahead, err)
+				}
+			} else if !errors.Is(err, spqr.ErrEpoch) {
+				t.Errorf("%v, %d epochs ahead: %v, want %v", phase, ahead, err, spqr.ErrEpoch)
+			}
+			if !bytes.Equal(s.Append(nil), stored) {
+				t.Errorf("%v, %d epochs ahead: the state has changed", phase, ahead)
+			}
+		}
+	}
+}
+
+// A step of Send that is not taken leaves nothing of the secret that it has drawn; one
+// of Receive leaves alone what the state still needs.
+func TestDiscardErases(t *testing.T) {
+	for phase, stored := range states(t, testrand.New(t).Bytes(32)) {
+		s, err := spqr.Parse(stored, spqr.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step, err := s.Send()
+		if err != nil {
+			t.Fatal(err)
+		}
+		draws := phase == spqr.KeysUnsampled || phase == spqr.HeaderReceived
+		show := step.NextSecret()
+		if (show != nil) != draws {
+			t.Fatalf("%v: the step draws a secret: %t", phase, show != nil)
+		}
+		if draws && bytes.Count(show(), []byte{0}) > 20 {
+			t.Fatalf("%v: erased too early", phase)
+		}
+		step.Discard()
+		if draws && !bytes.Equal(show(), make([]byte, len(show()))) {
+			t.Errorf("%v: the secret is still there", phase)
+		}
+		if !bytes.Equal(s.Append(nil), stored) {
+			t.Errorf("%v: the state has changed", phase)
+		}
+	}
+}
+
+// The last number of a chain is 2³²-1, and the state stays as it is when it is gone.
+func TestExhausted(t *testing.T) {
+	const indexAt = 4 + 8 + 64 + 32 // of the first sending chain
+	alice, bob := pair(t, testrand.New(t).Bytes(32), spqr.Config{MaxJump: math.MaxUint32})
+	b := alice.Append(nil)
+	binary.BigEndian.PutUint32(b[indexAt:], math.MaxUint32-1)
+	alice, err := spqr.Parse(b, spqr.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := send(t, alice)
+	before := alice.Append(nil)
+	if step, err := alice.Send(); step != nil || !errors.Is(err, spqr.ErrExhausted) {
+		t.Errorf("Send: %v, %v", step, err)
+	}
+	if !bytes.Equal(alice.Append(nil), before) {
+		t.Error("the state has changed")
+	}
+	if n, err := bob.Distance(last.message); n != math.MaxUint32 || err != nil {
+		t.Errorf("the last message is %d steps away, %v", n, err)
 	}
 }
 

@@ -263,6 +263,9 @@ func (p *Step) Discard() {
 	if p.turn.auth != nil {
 		p.turn.auth.wipe()
 	}
+	if !p.receiving && p.turn.next != nil {
+		p.turn.next.wipe() // its secret is fresh; that of a received step is the state's
+	}
 }
 
 func (p *Step) end() {

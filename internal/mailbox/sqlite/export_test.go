@@ -1,6 +1,9 @@
 package sqlite
 
 import (
+	"context"
+	"errors"
+
 	"github.com/ncruces/go-sqlite3"
 
 	"github.com/chate2e/chate2e/internal/mailbox"
@@ -32,4 +35,31 @@ func (db *DB) Columns() (columns []string, err error) {
 		err = closeErr
 	}
 	return columns, err
+}
+
+// Plans returns how SQLite runs each statement that the writer and the connections for
+// reading have prepared so far.
+func (db *DB) Plans(ctx context.Context) (map[string][]string, error) {
+	plans := make(map[string][]string)
+	explain := func(c *conn) error {
+		for sql := range c.statements {
+			s, _, err := c.db.Prepare("EXPLAIN QUERY PLAN " + sql)
+			if err != nil {
+				return err
+			}
+			plans[sql] = nil
+			for s.Step() {
+				plans[sql] = append(plans[sql], s.ColumnText(3))
+			}
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := db.update(ctx, func(w *writer) error { return explain(w.conn) })
+	for range readers { // they take turns
+		err = errors.Join(err, db.view(ctx, explain))
+	}
+	return plans, err
 }

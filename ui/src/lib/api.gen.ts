@@ -265,6 +265,7 @@ export interface Status {
   connected: boolean;
   outbox: number;
   prekeys_left: number;
+  error?: string;
   conflict: string | null;
   clock_ahead_s: number;
   storage_full: boolean;
