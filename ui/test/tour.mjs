@@ -56,12 +56,26 @@ export async function tour(world, people, { language, dark, width, height }, vis
   await key('Alt+n');
   await page.waitForSelector('.qr path[d^=M]');
   await take('new');
+  await page.locator('.one input').fill('zoe');
+  await key('Enter');
+  await page.waitForSelector('.print');
+  await take('new-known');
+  await key('Escape');
+  await key('Alt+n');
+  await page.locator('.one input').fill('alice'); // names somebody else now, who is no contact
+  await key('Enter');
+  await page.waitForSelector('.print');
+  await take('new-found');
   await key('Escape');
   await key('Control+,');
   for (const tab of ['account', 'privacy', 'appearance', 'chats', 'language', 'about']) {
     await page.locator(`#tab-${tab}`).click();
     await take(`settings-${tab}`);
   }
+  await page.locator('.side2 input').fill(language === 'zh' ? '消息' : 'message');
+  await page.waitForSelector('.page h3');
+  await take('settings-search');
+  await key('Escape');
   await key('Escape');
   await key('Control+/');
   await take('shortcuts');
@@ -71,6 +85,11 @@ export async function tour(world, people, { language, dark, width, height }, vis
   await page.waitForSelector('.emoji .grid button');
   await take('emoji');
   await key('Escape');
+  await page.locator('[data-composer]').fill('');
+  await page.locator('[data-composer]').pressSequentially(language === 'zh' ? '好的：笑' : 'Great :smi');
+  await page.waitForSelector('.complete');
+  await take('complete');
+  await page.locator('[data-composer]').fill('');
   await key('Control+f');
   await page.locator('.find input').fill('the');
   await page.waitForFunction(() => document.querySelector('.find span')?.textContent !== '');

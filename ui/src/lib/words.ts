@@ -107,7 +107,7 @@ export const en = {
   filters: 'Filters',
   newChat: 'New chat',
   noChatsTitle: 'No chats yet',
-  noChatsText: 'Add someone by user name or link, or send your own link.',
+  noChatsText: 'Add someone by user name or link.',
   findSomeone: 'Find someone',
   noUnread: 'Nothing unread',
   noUnverified: 'Everyone here is verified',
@@ -119,7 +119,7 @@ export const en = {
   accepted: (name: string) => `${name} is now a contact`,
   undecryptable: 'A message could not be decrypted',
   missing: (n: number) => plural(n, 'One message is missing', '# messages are missing'),
-  keyChangedShort: 'User name leads to another account now',
+  keyChangedShort: 'Different account now',
   blocked: 'Blocked',
   markRead: 'Mark as read',
   unreadCount: (n: number) => plural(n, '1 unread message', '# unread messages'),
@@ -137,6 +137,7 @@ export const en = {
 
   // chat
   emptyHint: 'Choose a chat, or',
+  emptyFirst: 'Send your link to the people you want to talk to. Whoever opens it can write to you.',
   hintPalette: 'search everything',
   hintNew: 'start a new chat',
   hintKeys: 'see all shortcuts',
@@ -574,7 +575,7 @@ export const zh: Words = {
   filters: '筛选',
   newChat: '新聊天',
   noChatsTitle: '还没有聊天',
-  noChatsText: '用用户名或链接添加好友，或把你的链接发给别人。',
+  noChatsText: '用对方的用户名或链接添加好友。',
   findSomeone: '查找好友',
   noUnread: '没有未读消息',
   noUnverified: '这里的人都已验证',
@@ -602,6 +603,7 @@ export const zh: Words = {
   requestPending: '等待对方回应你的请求',
 
   emptyHint: '选择一个聊天，或者',
+  emptyFirst: '把你的链接发给想聊的人，打开它的人就能给你发消息。',
   hintPalette: '搜索全部内容',
   hintNew: '开始新聊天',
   hintKeys: '查看所有快捷键',
