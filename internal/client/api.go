@@ -184,6 +184,19 @@ type Safety struct {
 	KeyChanged bool   `json:"key_changed"`
 }
 
+// Offline is a kind of reason why there is no connection to the relay.
+type Offline string
+
+// The reasons.
+const (
+	OfflineNetwork     Offline = "network"     // no way leads from this computer to the relay
+	OfflineSilent      Offline = "silent"      // the relay does not answer, or closed the connection
+	OfflineCertificate Offline = "certificate" // its certificate is not valid
+	OfflineForeign     Offline = "foreign"     // what answers at its address is no relay
+	OfflineUnavailable Offline = "unavailable" // it answers that it cannot serve anybody at the moment
+	OfflineRefused     Offline = "refused"     // it refuses us, for the reason that Status.Error says
+)
+
 // Status is the state of the engine.
 type Status struct {
 	Connected   bool `json:"connected"`
@@ -198,6 +211,9 @@ type Status struct {
 	// else logged in with the keys of this profile, such as a copy of its folder; nil
 	// if that never was.
 	Conflict *time.Time `json:"conflict"`
+
+	Offline Offline    `json:"-"` // the kind of thing that Error says; "" when that is
+	NextTry *time.Time `json:"-"` // when the relay is tried again, while nobody does; else nil
 
 	ClockAhead  time.Duration `json:"-"` // of the relay's clock to this computer's, to the second, when it last answered
 	StorageFull bool          `json:"-"` // the disk is full: what comes stays at the relay

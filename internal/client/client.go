@@ -36,6 +36,7 @@ type Client struct {
 	wakePresence nudge
 	wakeGaps     nudge
 	wakeFull     nudge
+	wakeLink     nudge
 
 	prekeysLeft atomicCount
 	full        atomic.Bool // Run waits for room on the disk
@@ -81,7 +82,7 @@ func start(ctx context.Context, db *vault.DB, dir string, password []byte, cfg C
 		log: cfg.Log, dir: dir, db: db,
 		outbox:     make(chan struct{}, 1),
 		wakeOutbox: newNudge(), wakeUpkeep: newNudge(), wakePresence: newNudge(), wakeGaps: newNudge(),
-		wakeFull: newNudge(),
+		wakeFull: newNudge(), wakeLink: newNudge(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

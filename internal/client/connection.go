@@ -101,7 +101,7 @@ func (c *Client) status(tx *vault.Tx) (Status, error) {
 		PrekeysLeft: c.prekeysLeft.load(),
 		ClockAhead:  c.relay.ClockAhead().Truncate(time.Second), StorageFull: c.full.Load(),
 	}
-	status.Connected, status.Error = c.link.state()
+	c.link.describe(&status)
 	conflict, err := tx.Conflict()
 	if err != nil {
 		return Status{}, err
@@ -115,9 +115,11 @@ func (c *Client) status(tx *vault.Tx) (Status, error) {
 
 // link is the connection, while there is one. The zero value is down.
 type link struct {
-	mu   sync.Mutex
-	conn *relayclient.Conn
-	why  string // it is down, in words; "" before the first attempt
+	mu     sync.Mutex
+	conn   *relayclient.Conn
+	reason Offline   // why it is down; "" before the first attempt
+	why    string    // the same in words
+	next   time.Time // of the next attempt; zero while there is one
 }
 
 func (l *link) get() *relayclient.Conn {
@@ -129,26 +131,33 @@ func (l *link) get() *relayclient.Conn {
 func (l *link) set(conn *relayclient.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn, l.why = conn, ""
+	l.conn, l.reason, l.why = conn, "", ""
 }
 
-// down says that there is no connection, and why. It reports whether that is news.
-func (l *link) down(cause error) (news bool) {
-	why := whyOffline(cause)
-	if why == "" {
-		why = "it does not answer"
+// down says that there is no connection, and why.
+func (l *link) down(cause error) {
+	reason, why := whyOffline(cause)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn, l.reason, l.why = nil, reason, why
+}
+
+// rests says when the next attempt is; the zero time says that it is now.
+func (l *link) rests(next time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = next
+}
+
+// describe sets what a status says of the connection.
+func (l *link) describe(status *Status) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	status.Connected, status.Error, status.Offline = l.conn != nil, l.why, l.reason
+	if !l.next.IsZero() {
+		next := l.next
+		status.NextTry = &next
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	news = l.conn != nil || l.why != why
-	l.conn, l.why = nil, why
-	return news
-}
-
-func (l *link) state() (up bool, why string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.conn != nil, l.why
 }
 
 func (l *link) up() bool { return l.get() != nil }
@@ -180,9 +189,13 @@ func (c *Client) runConnection(ctx context.Context) error {
 		if attempt == 0 {
 			c.log.WarnContext(ctx, "no connection to the relay", "err", err)
 		}
-		if !sleep(ctx, min(pause(attempt), longestAbsence), nil) {
+		wait := min(pause(attempt), longestAbsence)
+		c.link.rests(time.Now().Add(wait))
+		c.tellConnection(ctx)
+		if !sleep(ctx, wait, c.wakeLink) {
 			return nil
 		}
+		c.link.rests(time.Time{})
 	}
 }
 
@@ -190,9 +203,7 @@ func (c *Client) runConnection(ctx context.Context) error {
 func (c *Client) online(ctx context.Context) (err error) {
 	conn, err := c.relay.Dial(ctx)
 	if err != nil {
-		if c.link.down(err) {
-			c.tellConnection(ctx)
-		}
+		c.link.down(err)
 		return err
 	}
 	defer func() { _ = conn.Close() }()

@@ -144,7 +144,7 @@ func unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if why := whyOffline(err); why != "" {
+	if _, why := whyOffline(err); why != noAnswer {
 		return fail(CodeUnreachable, err, "the relay does not answer: %s", why)
 	}
 	return fail(CodeUnreachable, err, "the relay does not answer")

@@ -54,10 +54,13 @@ func (e *offlineError) Error() string { return "the relay does not answer: " + e
 func (e *offlineError) Unwrap() error { return e.cause }
 
 // Flush makes one pass over the outbox at once, without waiting for a pause to
-// end. It needs no [Client.Run]; one that waits for room on the disk tries again
-// too. It returns [CodeUnreachable] if the relay does not answer.
+// end. It needs no [Client.Run]; one that waits to connect again, or for room on the
+// disk, tries at once, too. It returns [CodeUnreachable] if the relay does not answer.
 func (c *Client) Flush(ctx context.Context) error {
 	c.wakeFull.raise()
+	if !c.link.up() {
+		c.wakeLink.raise()
+	}
 	err := c.update(ctx, func(tx *vault.Tx, _ *change) error { return tx.RetryNow() })
 	if err != nil {
 		return err

@@ -44,6 +44,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[client.Kind]():         {"text", "request", "accepted", "missing", "undecryptable", "key_change"},
 	reflect.TypeFor[client.Direction]():    {"in", "out"},
 	reflect.TypeFor[client.EventKind]():    {"item", "contact", "connection", "protocol", "settings", "closed", "lagged"},
+	reflect.TypeFor[client.Offline]():      {"network", "silent", "certificate", "foreign", "unavailable", "refused"},
 	reflect.TypeFor[client.Code](): {
 		"usage", "wrong_password", "profile_exists", "no_profile", "profile_in_use", "name_taken", "not_found",
 		"ambiguous", "self", "blocked", "client_id", "too_large", "key_mismatch", "number_mismatch", "no_key",

@@ -110,8 +110,10 @@ type VerifyRequest struct {
 // Status is the state of the engine.
 type Status struct {
 	client.Status
-	ClockAheadS int  `json:"clock_ahead_s"` // seconds by which the relay's clock was ahead of this computer's
-	StorageFull bool `json:"storage_full"`  // the disk is full: what comes stays at the relay
+	Offline     client.Offline `json:"offline,omitempty"` // why there is no connection: the kind of error
+	NextTry     *time.Time     `json:"next_try"`          // when the relay is tried again; null while that happens, or need not
+	ClockAheadS int            `json:"clock_ahead_s"`     // seconds by which the relay's clock was ahead of this computer's
+	StorageFull bool           `json:"storage_full"`      // the disk is full: what comes stays at the relay
 }
 
 // ContactStatus is the state of the sessions with a contact.
@@ -194,7 +196,7 @@ func wireItems(items []client.Item) Items {
 }
 
 func wireStatus(s client.Status) Status {
-	return Status{Status: s, ClockAheadS: int(s.ClockAhead / time.Second), StorageFull: s.StorageFull}
+	return Status{Status: s, Offline: s.Offline, NextTry: s.NextTry, ClockAheadS: int(s.ClockAhead / time.Second), StorageFull: s.StorageFull}
 }
 
 func wireSending(s client.Sending) Sending { return Sending{Sending: s, Reason: s.Reason} }

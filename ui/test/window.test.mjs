@@ -49,12 +49,20 @@ test('an input method sends nothing early', { skip }, async () => {
 
 test('offline, and back', { skip }, async () => {
   await world.stopRelay();
-  await page.locator('.strip').waitFor();
+  const strip = (text) => page.locator('.strip', { hasText: text }).waitFor({ timeout: 60_000 });
+  await strip('The server does not answer.');
+  await strip(/Next try in \d+ s/);
   await composer().fill('sent while offline');
   await page.keyboard.press('Enter');
   await state('sent while offline').filter({ hasText: 'Waiting' }).waitFor({ state: 'attached' });
   await page.locator('.net', { hasText: 'Connecting…' }).waitFor();
   await page.locator('.net', { hasText: '1 message waiting' }).waitFor();
+  await page.getByRole('button', { name: 'Try now' }).click();
+  await page.locator('.toast', { hasText: 'The server does not answer.' }).waitFor();
+  await world.startRelay('another relay');
+  await strip('The server does not let this account in.');
+  await world.stopRelay();
+  await strip('The server does not answer.');
   await world.startRelay();
   await state('sent while offline').filter({ hasText: 'Sent' }).waitFor({ state: 'attached', timeout: 60_000 });
   await page.locator('.strip').waitFor({ state: 'detached' });

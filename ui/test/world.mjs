@@ -71,9 +71,10 @@ export class World {
   }
 
   /** Starts a relay; a second call starts it again on the same port and folder. */
-  async startRelay() {
+  /** Starts the relay, or one with other data at its address. */
+  async startRelay(data = 'relay') {
     const at = this.relayURL ? new URL(this.relayURL).host : '127.0.0.1:0';
-    const args = ['serve', '--listen', at, '--data', join(this.dir, 'relay')];
+    const args = ['serve', '--listen', at, '--data', join(this.dir, data)];
     const { child, match } = await this.start('chate2e-server', args, /(http:\/\/127\.0\.0\.1:\d+)/);
     this.relay = child;
     this.relayURL = match[1];

@@ -267,6 +267,8 @@ export interface Status {
   prekeys_left: number;
   error?: string;
   conflict: string | null;
+  offline?: 'network' | 'silent' | 'certificate' | 'foreign' | 'unavailable' | 'refused';
+  next_try: string | null;
   clock_ahead_s: number;
   storage_full: boolean;
 }

@@ -107,7 +107,7 @@ class App {
   preferences: Preferences = $state(defaults);
 
   self: Self | null = $state(null);
-  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1, conflict: null, clock_ahead_s: 0, storage_full: false });
+  status: Status = $state({ connected: false, outbox: 0, prekeys_left: -1, conflict: null, next_try: null, clock_ahead_s: 0, storage_full: false });
   /** Connected a moment ago: what is shown lags a second, so that a blink is not. */
   settled = $state(false);
   settings: Record<string, string> = $state({});
