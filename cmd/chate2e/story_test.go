@@ -356,9 +356,11 @@ func befriend(alice, bob *user) {
 		bob.list("recv", "--wait", "200ms")
 		return len(bob.list("contacts", "list")) == 1
 	})
+	bob.list("recv", "--wait", "0s") // it may have come between the two
 	bob.one("contacts", "accept", "Alice")
 	eventually(alice.t, "Alice is accepted", func() bool {
 		alice.list("recv", "--wait", "200ms")
 		return alice.list("contacts", "list")[0]["state"] == "accepted"
 	})
+	alice.list("recv", "--wait", "0s")
 }
