@@ -59,11 +59,16 @@ test('offline, and back', { skip }, async () => {
   await page.locator('.net', { hasText: '1 message waiting' }).waitFor();
   await page.getByRole('button', { name: 'Try now' }).click();
   await page.locator('.toast', { hasText: 'The server does not answer.' }).waitFor();
+  // Unless it has tried by itself.
+  const tryNow = () => page.getByRole('button', { name: 'Try now' }).click({ timeout: 2000 }).catch(() => {}); // prettier-ignore
   await world.startRelay('another relay');
+  await tryNow();
   await strip('The server does not let this account in.');
   await world.stopRelay();
+  await tryNow();
   await strip('The server does not answer.');
   await world.startRelay();
+  await tryNow();
   await state('sent while offline').filter({ hasText: 'Sent' }).waitFor({ state: 'attached', timeout: 60_000 });
   await page.locator('.strip').waitFor({ state: 'detached' });
   await page.locator('.net', { hasText: 'Connected' }).waitFor();
