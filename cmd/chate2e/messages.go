@@ -82,7 +82,7 @@ func (e *env) warnOfConflict(ctx context.Context, s *session) {
 		return
 	}
 	e.note("Warning: this profile may be in use somewhere else as well: the relay has seen a login with its keys that was not made here (noticed %s). "+
-		"Never use two copies of a profile: messages get lost. If you made no copy, somebody else may have your keys.", local(*status.Conflict))
+		"Never use two copies of a profile: messages get lost. If you neither copied it nor put an older state of it back, somebody else may have your keys.", local(*status.Conflict))
 }
 
 // whyQueued says what becomes of a message that has not left in time.

@@ -194,7 +194,7 @@ export const en = {
 
   // notices
   conflictNotice: (when: string) =>
-    `A copy of this profile signed in elsewhere (noticed ${when}). Never use two copies: messages get lost. If you made none, somebody else may have your keys.`,
+    `The server says that another copy of this profile has signed in (noticed ${when}). Never use two copies: messages get lost. If you neither copied it nor put an older state of it back, somebody else may have your keys.`,
   fullNotice: 'The disk is full. New messages wait at the server until there is room.',
   clockNotice: (minutes: number, slow: boolean) =>
     `This computer’s clock seems to be ${span(minutes)} ${slow ? 'slow' : 'fast'}. Set it right, or times will be wrong.`,
@@ -668,7 +668,7 @@ export const zh: Words = {
   },
 
   conflictNotice: (when) =>
-    cn`此账号的另一份副本在别处登录过（${when}）。请勿同时使用两份副本，否则会丢消息。如果不是你复制的，你的密钥可能已被他人获取。`,
+    cn`服务器显示，此账号的另一份副本登录过（${when}）。请勿同时使用两份副本，否则会丢消息。如果你既没有复制过它，也没有恢复过旧数据，你的密钥可能已被他人获取。`,
   fullNotice: '磁盘已满，腾出空间之前，新消息会留在服务器上。',
   clockNotice: (minutes, slow) => cn`本机时钟似乎${slow ? '慢' : '快'}了${spanZh(minutes)}。请校准，否则显示的时间会出错。`,
   understood: '知道了',
