@@ -252,7 +252,7 @@ test('a full disk, a wrong clock and a copied profile are told', { skip }, async
   await notices.filter({ hasText: '7 minutes fast' }).waitFor();
   await notices.getByRole('button', { name: 'Hide' }).click();
   await show({ clock_ahead_s: 0, conflict: '2026-05-04T10:11:12Z' });
-  await notices.filter({ hasText: 'signed in elsewhere' }).waitFor();
+  await notices.filter({ hasText: 'another copy of this profile' }).waitFor();
   assert.equal(await notices.count(), 1);
   const kept = other.waitForResponse('**/app/preferences');
   await notices.getByRole('button', { name: 'Understood' }).click();
@@ -263,7 +263,7 @@ test('a full disk, a wrong clock and a copied profile are told', { skip }, async
   await other.locator('.list .row').first().waitFor();
   assert.equal(await notices.count(), 0);
   await show({ conflict: '2026-05-04T10:11:12.001Z' }); // a newer one is told again
-  await notices.filter({ hasText: 'signed in elsewhere' }).waitFor();
+  await notices.filter({ hasText: 'another copy of this profile' }).waitFor();
   await other.unrouteAll({ behavior: 'ignoreErrors' });
   await other.context().close();
 });
