@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"image"
-	"image/color"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -18,38 +17,11 @@ import (
 	"strings"
 	"testing"
 
-	"rsc.io/qr"
-
 	"github.com/chate2e/chate2e/internal/client"
 	"github.com/chate2e/chate2e/internal/localapi"
 	"github.com/chate2e/chate2e/internal/webui"
+	"github.com/chate2e/chate2e/internal/webui/qrcode/qrcodetest"
 )
-
-const (
-	safetyText = "CHATE2E:SAFETY:BABCEIIKEAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQTCQKRMFYYDENBWHA5DYPSAISCBIQACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6IA"
-	linkText   = "https://chat.example.org/add#abcdefghijklmnopqrstuvwxyz234567"
-)
-
-// codeImage draws a code with a margin, each module of so many pixels.
-func codeImage(t testing.TB, text string, scale int) *image.NRGBA {
-	t.Helper()
-	c, err := qr.Encode(text, qr.M)
-	if err != nil {
-		t.Fatal(err)
-	}
-	side := (c.Size + 8) * scale
-	img := image.NewNRGBA(image.Rect(0, 0, side, side))
-	for y := range side {
-		for x := range side {
-			shade := uint8(255)
-			if c.Black(x/scale-4, y/scale-4) {
-				shade = 0
-			}
-			img.Set(x, y, color.NRGBA{shade, shade, shade, 255})
-		}
-	}
-	return img
-}
 
 func asPNG(t testing.TB, img image.Image) []byte {
 	t.Helper()
@@ -91,8 +63,8 @@ func TestScan(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"PNG":     {"image/png", asPNG(t, codeImage(t, safetyText, 6)), safetyText},
-		"JPEG":    {"image/jpeg", asJPEG(t, codeImage(t, linkText, 5), 80), linkText},
+		"PNG":     {"image/png", asPNG(t, qrcodetest.Image(t, qrcodetest.Safety, 6)), qrcodetest.Safety},
+		"JPEG":    {"image/jpeg", asJPEG(t, qrcodetest.Image(t, qrcodetest.Link, 5), 80), qrcodetest.Link},
 		"no code": {"image/png", asPNG(t, image.NewNRGBA(image.Rect(0, 0, 300, 300))), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,12 +118,12 @@ func TestScanRefuses(t *testing.T) {
 		handler.ServeHTTP(w, r)
 		return w
 	}
-	good := asPNG(t, codeImage(t, safetyText, 4))
+	good := asPNG(t, qrcodetest.Image(t, qrcodetest.Safety, 4))
 	damaged := bytes.Clone(good)
 	damaged[len(damaged)/2] ^= 1
-	photo := asJPEG(t, codeImage(t, safetyText, 4), 80)
+	photo := asJPEG(t, qrcodetest.Image(t, qrcodetest.Safety, 4), 80)
 	var moving bytes.Buffer
-	if err := gif.Encode(&moving, codeImage(t, linkText, 2), nil); err != nil {
+	if err := gif.Encode(&moving, qrcodetest.Image(t, qrcodetest.Link, 2), nil); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -161,7 +133,7 @@ func TestScanRefuses(t *testing.T) {
 		code   client.Code
 	}{
 		"nothing":                {"image/png", nil, http.StatusBadRequest, client.CodeUsage},
-		"text":                   {"image/png", []byte(safetyText), http.StatusBadRequest, client.CodeUsage},
+		"text":                   {"image/png", []byte(qrcodetest.Safety), http.StatusBadRequest, client.CodeUsage},
 		"damaged":                {"image/png", damaged, http.StatusBadRequest, client.CodeUsage},
 		"half":                   {"image/png", good[:len(good)/2], http.StatusBadRequest, client.CodeUsage},
 		"half a photo":           {"image/jpeg", photo[:len(photo)/3], http.StatusBadRequest, client.CodeUsage},
@@ -209,7 +181,7 @@ func TestScanRefuses(t *testing.T) {
 		}
 	}
 	// Nothing of all this lasts.
-	if w := send(http.MethodPost, key, "image/png", bytes.NewReader(good)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), safetyText) {
+	if w := send(http.MethodPost, key, "image/png", bytes.NewReader(good)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), qrcodetest.Safety) {
 		t.Errorf("afterwards: %d %s", w.Code, w.Body)
 	}
 }

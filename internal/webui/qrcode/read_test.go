@@ -14,33 +14,8 @@ import (
 
 	"github.com/chate2e/chate2e/internal/testrand"
 	"github.com/chate2e/chate2e/internal/webui/qrcode"
+	"github.com/chate2e/chate2e/internal/webui/qrcode/qrcodetest"
 )
-
-const (
-	safetyText = "CHATE2E:SAFETY:BABCEIIKEAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQTCQKRMFYYDENBWHA5DYPSAISCBIQACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6IA"
-	linkText   = "https://chat.example.org/add#abcdefghijklmnopqrstuvwxyz234567"
-)
-
-// codeImage draws a code with a margin, each module of so many pixels.
-func codeImage(t testing.TB, text string, scale int) *image.NRGBA {
-	t.Helper()
-	c, err := qr.Encode(text, qr.M)
-	if err != nil {
-		t.Fatal(err)
-	}
-	side := (c.Size + 8) * scale
-	img := image.NewNRGBA(image.Rect(0, 0, side, side))
-	for y := range side {
-		for x := range side {
-			shade := uint8(255)
-			if c.Black(x/scale-4, y/scale-4) {
-				shade = 0
-			}
-			img.Set(x, y, color.NRGBA{shade, shade, shade, 255})
-		}
-	}
-	return img
-}
 
 // mapped returns an image of the given size whose pixels come from elsewhere in img,
 // or are white.
@@ -76,7 +51,7 @@ func photo(t testing.TB, img image.Image, quality int) image.Image {
 
 // Codes of ours are read as screens show them and as cameras see them.
 func TestRead(t *testing.T) {
-	plain := codeImage(t, safetyText, 6)
+	plain := qrcodetest.Image(t, qrcodetest.Safety, 6)
 	side := plain.Bounds().Dx()
 	inverted := image.NewNRGBA(plain.Rect)
 	black := image.NewNRGBA(plain.Rect) // black on nothing
@@ -117,26 +92,26 @@ func TestRead(t *testing.T) {
 		img  image.Image
 		want string
 	}{
-		"as shown":         {plain, safetyText},
-		"a link":           {codeImage(t, linkText, 5), linkText},
-		"small":            {codeImage(t, safetyText, 2), safetyText},
-		"large":            {codeImage(t, safetyText, 38), safetyText},
-		"light on dark":    {inverted, safetyText},
-		"on nothing":       {black, safetyText},
-		"JPEG":             {photo(t, plain, 90), safetyText},
-		"poor JPEG":        {photo(t, plain, 20), safetyText},
-		"grey and noisy":   {photo(t, noisy, 70), safetyText},
-		"turned":           {turned, safetyText},
-		"from the side":    {photo(t, sheared, 80), safetyText},
-		"any text":         {codeImage(t, "你好", 6), "你好"},
+		"as shown":         {plain, qrcodetest.Safety},
+		"a link":           {qrcodetest.Image(t, qrcodetest.Link, 5), qrcodetest.Link},
+		"small":            {qrcodetest.Image(t, qrcodetest.Safety, 2), qrcodetest.Safety},
+		"large":            {qrcodetest.Image(t, qrcodetest.Safety, 38), qrcodetest.Safety},
+		"light on dark":    {inverted, qrcodetest.Safety},
+		"on nothing":       {black, qrcodetest.Safety},
+		"JPEG":             {photo(t, plain, 90), qrcodetest.Safety},
+		"poor JPEG":        {photo(t, plain, 20), qrcodetest.Safety},
+		"grey and noisy":   {photo(t, noisy, 70), qrcodetest.Safety},
+		"turned":           {turned, qrcodetest.Safety},
+		"from the side":    {photo(t, sheared, 80), qrcodetest.Safety},
+		"any text":         {qrcodetest.Image(t, "你好", 6), "你好"},
 		"white":            {image.NewNRGBA(image.Rect(0, 0, 300, 300)), ""},
 		"one pixel":        {image.NewNRGBA(image.Rect(0, 0, 1, 1)), ""},
 		"no pixel":         {image.NewNRGBA(image.Rect(0, 0, 0, 0)), ""},
 		"half a code":      {plain.SubImage(image.Rect(0, 0, side, side/2)), ""},
-		"off the origin":   {plain.SubImage(image.Rect(12, 12, side, side)), safetyText},
+		"off the origin":   {plain.SubImage(image.Rect(12, 12, side, side)), qrcodetest.Safety},
 		"full of corners":  {corners, ""},
-		"as long as it is": {codeImage(t, strings.Repeat("a", qrcode.MaxText), 6), strings.Repeat("a", qrcode.MaxText)},
-		"longer":           {codeImage(t, strings.Repeat("a", qrcode.MaxText+1), 6), ""},
+		"as long as it is": {qrcodetest.Image(t, strings.Repeat("a", qrcode.MaxText), 6), strings.Repeat("a", qrcode.MaxText)},
+		"longer":           {qrcodetest.Image(t, strings.Repeat("a", qrcode.MaxText+1), 6), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := qrcode.Read(c.img); got != c.want {
@@ -156,7 +131,7 @@ func check(t *testing.T, text string) {
 // Whatever the pixels, reading them ends with a text that can be shown, or none.
 func FuzzPixels(f *testing.F) {
 	for _, text := range []string{"0123456789", "HTTPS://A"} {
-		img := codeImage(f, text, 2)
+		img := qrcodetest.Image(f, text, 2)
 		pixels := make([]byte, 0, len(img.Pix)/4)
 		for i := 0; i < len(img.Pix); i += 4 {
 			pixels = append(pixels, img.Pix[i])
@@ -176,7 +151,7 @@ func FuzzPixels(f *testing.F) {
 // changing a code, and so gets behind the search for corners, as mere pixels
 // seldom do.
 func FuzzModules(f *testing.F) {
-	for _, text := range []string{"0123456789", "HTTPS://A", linkText, "你好"} {
+	for _, text := range []string{"0123456789", "HTTPS://A", qrcodetest.Link, "你好"} {
 		f.Add(text, []byte{})
 		f.Add(text, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff})
 	}
