@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/vfs"
@@ -64,6 +65,9 @@ func (c Cost) cost() cost { return cost{c.Passes, c.Memory, c.Lanes} }
 func exported(c cost) Cost { return Cost{c.passes, c.memory, c.lanes} }
 
 func Floor() Cost { return exported(floor) }
+
+// Tuned is the cost for a computer that takes so long.
+func Tuned(memory, pass time.Duration) Cost { return exported(tuned(memory, pass)) }
 
 // NewKeyFile makes a key file with new keys.
 func NewKeyFile(password []byte, c Cost) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -75,22 +76,41 @@ var (
 const tuneFor = 500 * time.Millisecond
 
 // tune returns the cost that takes about [tuneFor] on this computer, never less
-// than floor. More memory comes before more passes, up to 256 MiB.
+// than floor.
 func tune() cost {
-	pass := tuneFor // over the floor's memory; the fastest of some, for the computer may be busy
-	for range 3 {
-		start := time.Now()
-		argon2.IDKey(nil, make([]byte, saltSize), 1, floor.memory, floor.lanes, secret.KeySize)
-		pass = min(pass, time.Since(start))
+	measure := func(passes uint32) time.Duration {
+		best := tuneFor // the fastest of some, for the computer may be busy
+		for range 3 {
+			debug.FreeOSMemory() // a program that has just started has none either
+			start := time.Now()
+			argon2.IDKey(nil, make([]byte, saltSize), passes, floor.memory, floor.lanes, secret.KeySize)
+			best = min(best, time.Since(start))
+		}
+		return best
 	}
-	affordable := float64(tuneFor) / float64(max(pass, time.Millisecond)) // passes
+	one, all := measure(1), measure(floor.passes)
+	pass := (all - one) / time.Duration(floor.passes-1)
+	return tuned(one-pass, pass)
+}
 
-	c := floor
-	for c.memory < 256<<10 && affordable >= 2*float64(floor.passes) {
-		c.memory *= 2
-		affordable /= 2
+// tuned returns the cost that takes about [tuneFor] where it takes so long to get
+// floor's memory, and so long to pass over it once. More memory comes before more
+// passes, up to 256 MiB.
+func tuned(memory, pass time.Duration) cost {
+	memory, pass = max(memory, 0), max(pass, time.Millisecond)
+	affordable := func(c cost) int64 { // passes
+		times := time.Duration(c.memory / floor.memory)
+		return int64((tuneFor/times - memory) / pass)
 	}
-	c.passes = min(max(uint32(affordable), floor.passes), ceiling.passes)
+	c := floor
+	for c.memory < 256<<10 {
+		twice := cost{c.passes, 2 * c.memory, c.lanes}
+		if affordable(twice) < int64(floor.passes) {
+			break
+		}
+		c = twice
+	}
+	c.passes = uint32(min(max(affordable(c), int64(floor.passes)), int64(ceiling.passes))) //nolint:gosec // within the bounds
 	return c
 }
 

@@ -291,3 +291,30 @@ func TestPasswordCost(t *testing.T) {
 		t.Errorf("a test profile without TestKDF: %v, want ErrWrongPassword", err)
 	}
 }
+
+// The cost is what half a second affords: memory has a price of its own, and is
+// doubled only as long as the passes over it are enough.
+func TestTuned(t *testing.T) {
+	const ms = time.Millisecond
+	floor := vault.Floor()
+	for _, c := range []struct {
+		memory, pass time.Duration
+		want         vault.Cost
+	}{
+		{0, 2 * ms, vault.Cost{Passes: 62, Memory: 256 << 10, Lanes: floor.Lanes}},
+		{0, 0, vault.Cost{Passes: 64, Memory: 256 << 10, Lanes: floor.Lanes}}, // the most that a key file may ask for
+		{30 * ms, 15 * ms, vault.Cost{Passes: 6, Memory: 256 << 10, Lanes: floor.Lanes}},
+		{100 * ms, 15 * ms, vault.Cost{Passes: 10, Memory: 128 << 10, Lanes: floor.Lanes}},
+		{170 * ms, 21 * ms, vault.Cost{Passes: 3, Memory: 128 << 10, Lanes: floor.Lanes}},
+		{0, 41 * ms, vault.Cost{Passes: 3, Memory: 256 << 10, Lanes: floor.Lanes}},
+		{0, 42 * ms, vault.Cost{Passes: 5, Memory: 128 << 10, Lanes: floor.Lanes}},
+		{200 * ms, 60 * ms, vault.Cost{Passes: 5, Memory: 64 << 10, Lanes: floor.Lanes}},
+		{0, 10 * time.Second, floor},
+		{10 * time.Second, 0, floor},
+		{-time.Second, -time.Second, vault.Cost{Passes: 64, Memory: 256 << 10, Lanes: floor.Lanes}}, // measured nonsense
+	} {
+		if got := vault.Tuned(c.memory, c.pass); got != c.want {
+			t.Errorf("memory %v, pass %v: %+v, want %+v", c.memory, c.pass, got, c.want)
+		}
+	}
+}
